@@ -1,0 +1,192 @@
+"""Reads and writes the batch files of CIFAR-10: `cifar-10-batches-py` and `cifar-10-batches-bin`.
+
+An image is 3072 bytes: 1024 red, then 1024 green, then 1024 blue, each 32 rows of 32 pixels.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlpcli.cifar10.pickles import Call, Global, read_pickle
+from mlpcli.errors import DataError
+
+PIXELS = 3072
+PYTHON_FOLDER = "cifar-10-batches-py"
+BINARY_FOLDER = "cifar-10-batches-bin"
+TRAIN_BATCHES = tuple(f"data_batch_{i}" for i in range(1, 6))
+TEST_BATCHES = ("test_batch",)
+META = "batches.meta"
+
+MAX_BATCH_ROWS = 10_000
+MAX_BATCH_BYTES = 32 * 2**20  # an official batch has 31.0 million bytes
+MAX_META_BYTES = 2**16
+
+Images = NDArray[np.uint8]
+Labels = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder of batch files, with the names of its classes."""
+
+    path: Path
+    label_names: tuple[str, ...]
+    batch_rows: int | None
+
+    def read(self, batches: Sequence[str]) -> tuple[Images, Labels]:
+        """Return images (N, 3072) and labels (N,) of the named batches, in order.
+
+        Raises DataError for a batch that is missing, torn, or not what CIFAR-10 holds.
+        """
+        images: Images | None = None
+        labels = []
+        for i, name in enumerate(batches):
+            pixels, classes = self._read_batch(name)
+            if images is None:  # made once: five batches at a time would be twice the memory
+                images = np.empty((len(batches) * len(pixels), PIXELS), np.uint8)
+            if len(pixels) * len(batches) != len(images):
+                raise DataError(
+                    f"{self.path / name}: found {len(pixels)} images, expected as many as in "
+                    f"{batches[0]}: {len(images) // len(batches)}"
+                )
+            images[i * len(pixels) : (i + 1) * len(pixels)] = pixels
+            labels.append(classes)
+        assert images is not None
+        return images, np.concatenate(labels)
+
+    def _read_batch(self, name: str) -> tuple[Images, Labels]:
+        if self.path.name == BINARY_FOLDER:
+            path = self.path / f"{name}.bin"
+            images, labels = _parse_binary(_read_bytes(path, MAX_BATCH_BYTES), path)
+        else:
+            path = self.path / name
+            images, labels = _parse_python(_read_bytes(path, MAX_BATCH_BYTES), path)
+        if self.batch_rows is not None and len(images) != self.batch_rows:
+            raise DataError(f"{path}: found {len(images)} images, expected {self.batch_rows}")
+        if labels.max() >= len(self.label_names):
+            raise DataError(
+                f"{path}: found label {labels.max()}, expected 0 to {len(self.label_names) - 1}"
+            )
+        return images, labels
+
+
+def open_folder(data_dir: Path) -> Folder:
+    """Return the batch folder in `data_dir`; raises DataError where there is none."""
+    python, binary = data_dir / PYTHON_FOLDER, data_dir / BINARY_FOLDER
+    if python.is_dir():
+        return _open_python(python)
+    if binary.is_dir():
+        path = binary / f"{META}.txt"
+        text = _read_bytes(path, MAX_META_BYTES).decode("latin-1")
+        return Folder(binary, _label_names([line for line in text.splitlines() if line], path), None)
+    raise DataError(
+        f"{data_dir}: found no {PYTHON_FOLDER} and no {BINARY_FOLDER} in it",
+        hint=f"mlpcli download --data-dir {data_dir}",
+    )
+
+
+def write_folder(
+    folder: Path,
+    label_names: Sequence[str],
+    train: tuple[Images, Labels],
+    test: tuple[Images, Labels],
+) -> None:
+    """Write images and labels as the official Python batches: five of training and one of test.
+
+    `folder` must exist; the number of training images must divide by five.
+    """
+    rows = len(train[0]) // len(TRAIN_BATCHES)
+    meta = {"num_cases_per_batch": rows, "label_names": list(label_names), "num_vis": PIXELS}
+    (folder / META).write_bytes(pickle.dumps(meta, protocol=2))
+    parts = [(train[0][i : i + rows], train[1][i : i + rows]) for i in range(0, len(train[0]), rows)]
+    for name, (images, labels) in zip(TRAIN_BATCHES + TEST_BATCHES, [*parts, test], strict=True):
+        batch = {
+            "batch_label": name,
+            "labels": labels.tolist(),
+            "data": images,
+            "filenames": [f"{label_names[k]}_{i:05d}.png" for i, k in enumerate(labels)],
+        }
+        (folder / name).write_bytes(pickle.dumps(batch, protocol=2))
+
+
+def _open_python(folder: Path) -> Folder:
+    path = folder / META
+    meta = read_pickle(_read_bytes(path, MAX_META_BYTES), str(path))
+    if not isinstance(meta, dict) or not isinstance(meta.get("label_names"), list):
+        raise DataError(f"{path}: expected a dictionary with label_names")
+    rows = meta.get("num_cases_per_batch")
+    if type(rows) is not int or not 1 <= rows <= MAX_BATCH_ROWS:
+        raise DataError(f"{path}: expected num_cases_per_batch from 1 to {MAX_BATCH_ROWS}")
+    return Folder(folder, _label_names(meta["label_names"], path), rows)
+
+
+def _label_names(names: list[Any], path: Path) -> tuple[str, ...]:
+    if not 2 <= len(names) <= 256 or not all(isinstance(n, str) and n.isprintable() for n in names):
+        raise DataError(f"{path}: expected the names of at least two classes")
+    return tuple(names)
+
+
+def _parse_binary(data: bytes, path: Path) -> tuple[Images, Labels]:
+    """Rows of one label byte and 3072 pixels."""
+    if not data or len(data) % (PIXELS + 1):
+        raise DataError(f"{path}: found {len(data)} bytes, expected a multiple of {PIXELS + 1}")
+    rows = np.frombuffer(data, np.uint8).reshape(-1, PIXELS + 1)
+    return rows[:, 1:], rows[:, 0].astype(np.intp)
+
+
+def _parse_python(data: bytes, path: Path) -> tuple[Images, Labels]:
+    """A dictionary with `data`, an array of uint8, and `labels`, a list."""
+    batch = read_pickle(data, str(path))
+    if not isinstance(batch, dict) or not {"data", "labels"} <= batch.keys():
+        raise DataError(f"{path}: expected a dictionary with data and labels")
+    labels = batch["labels"]
+    if not isinstance(labels, list) or not all(type(k) is int and 0 <= k < 256 for k in labels):
+        raise DataError(f"{path}: expected labels to be a list of small whole numbers")
+    images = _pixels(batch["data"], path)
+    if len(images) != len(labels):
+        raise DataError(f"{path}: found {len(images)} images but {len(labels)} labels")
+    return images, np.array(labels, np.intp)
+
+
+def _pixels(value: Any, path: Path) -> Images:
+    """Return the (rows, 3072) array that an inert call of NumPy's `_reconstruct` describes."""
+    match value:
+        case Call(
+            "reconstruct",
+            (Global("ndarray"), (0,), _),
+            (1, (int(rows), 3072), Call("dtype", ("u1", _, _)), bool(column_major), content),
+        ) if 1 <= rows <= MAX_BATCH_ROWS:
+            pass
+        case _:
+            raise DataError(f"{path}: expected data to be an array of uint8, (rows, {PIXELS})")
+    match content:
+        case Call("encode", (str(text), "latin1")):  # bytes, in Python 3's protocol 2
+            with contextlib.suppress(UnicodeEncodeError):
+                content = text.encode("latin-1")
+    if not isinstance(content, (bytes, memoryview)):
+        raise DataError(f"{path}: expected the pixels to be bytes")
+    if len(content) != rows * PIXELS:
+        raise DataError(f"{path}: found {len(content)} pixel bytes, expected {rows * PIXELS}")
+    flat = np.frombuffer(content, np.uint8)
+    return flat.reshape((rows, PIXELS), order="F" if column_major else "C")
+
+
+def _read_bytes(path: Path, limit: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except FileNotFoundError:
+        raise DataError(f"{path}: missing", hint="mlpcli download --force fetches it again") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+    if len(data) > limit:
+        raise DataError(f"{path}: over {limit} bytes, too long for a batch of CIFAR-10")
+    return data

@@ -1,0 +1,203 @@
+"""Reads a batch file's pickle without ever letting pickle build an object.
+
+The opcodes of a batch (Python 2, protocol 2, and what Python 3 writes in their place) are few. They
+are executed here on inert values: a global is only its name, a call is only a record of the call.
+`batches.py` then looks at the record and takes the pixels out of it with `np.frombuffer`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from mlpcli.errors import DataError
+
+# The globals that a NumPy array of bytes needs, as NumPy 1 and NumPy 2 name them.
+GLOBALS = {
+    "numpy.core.multiarray _reconstruct": "reconstruct",
+    "numpy._core.multiarray _reconstruct": "reconstruct",
+    "numpy ndarray": "ndarray",
+    "numpy dtype": "dtype",
+    "_codecs encode": "encode",
+}
+
+
+@dataclass(frozen=True)
+class Global:
+    """The name of something importable; nothing is imported."""
+
+    name: str
+
+
+@dataclass
+class Call:
+    """A call that pickle would have made, and the state it would have set."""
+
+    function: str
+    arguments: tuple[Any, ...]
+    state: Any = None
+
+
+def read_pickle(data: bytes, source: str) -> Any:
+    """Return the pickle's value, of dicts, lists, tuples, str, int, bool, None, Global and Call.
+
+    Short Python 2 strings come as str, in Latin-1; long ones and bytes come as views of `data`.
+    Raises DataError, naming `source`, for anything that a CIFAR-10 batch does not hold.
+    """
+    try:
+        return _Machine(data).run()
+    except _RefusedError as refused:
+        raise DataError(f"{source}: not a CIFAR-10 batch: {refused}") from None
+    except (ValueError, LookupError, TypeError):  # what torn or crafted opcodes come to
+        raise DataError(f"{source}: not a CIFAR-10 batch: torn, or not a pickle") from None
+
+
+class _RefusedError(Exception):
+    pass
+
+
+_MARK = object()  # on the stack, where a run of items starts
+
+
+class _Machine:
+    """Opcodes by their byte, named as in Python's `pickletools`, most frequent first."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = memoryview(data)
+        self.at = 0
+        self.stack: list[Any] = []
+        self.memo: dict[int, Any] = {}
+
+    def run(self) -> Any:
+        while (opcode := self.byte()) != ord("."):  # STOP
+            self.execute(opcode)
+        (value,) = self.stack
+        return value
+
+    def execute(self, opcode: int) -> None:  # noqa: PLR0912, PLR0915 - one case an opcode
+        push, pop = self.stack.append, self.stack.pop
+        match chr(opcode):
+            case "K":  # BININT1
+                push(self.byte())
+            case "r":  # LONG_BINPUT
+                self.memo[self.unsigned(4)] = self.stack[-1]
+            case "U":  # SHORT_BINSTRING
+                push(str(self.take(self.byte()), "latin-1"))
+            case "q":  # BINPUT
+                self.memo[self.byte()] = self.stack[-1]
+            case "X":  # BINUNICODE
+                push(str(self.take(self.unsigned(4)), "utf-8"))
+            case "\x8c":  # SHORT_BINUNICODE
+                push(str(self.take(self.byte()), "utf-8"))
+            case "\x94":  # MEMOIZE
+                self.memo[len(self.memo)] = self.stack[-1]
+            case "T" | "B":  # BINSTRING, BINBYTES
+                push(self.take(self.unsigned(4)))
+            case "C":  # SHORT_BINBYTES
+                push(self.take(self.byte()))
+            case "M":  # BININT2
+                push(self.unsigned(2))
+            case "J":  # BININT
+                push(int.from_bytes(self.take(4), "little", signed=True))
+            case "N":  # NONE
+                push(None)
+            case "\x88":  # NEWTRUE
+                push(True)
+            case "\x89":  # NEWFALSE
+                push(False)
+            case "(":  # MARK
+                push(_MARK)
+            case "}":  # EMPTY_DICT
+                push({})
+            case "]":  # EMPTY_LIST
+                push([])
+            case ")":  # EMPTY_TUPLE
+                push(())
+            case "\x85":  # TUPLE1
+                push((pop(),))
+            case "\x86":  # TUPLE2
+                second, first = pop(), pop()
+                push((first, second))
+            case "\x87":  # TUPLE3
+                third, second, first = pop(), pop(), pop()
+                push((first, second, third))
+            case "t":  # TUPLE
+                push(tuple(self.pop_to_mark()))
+            case "a":  # APPEND
+                item = pop()
+                self.top(list).append(item)
+            case "e":  # APPENDS
+                items = self.pop_to_mark()
+                self.top(list).extend(items)
+            case "s":  # SETITEM
+                value, key = pop(), pop()
+                self.set_items([key, value])
+            case "u":  # SETITEMS
+                self.set_items(self.pop_to_mark())
+            case "h":  # BINGET
+                push(self.memo[self.byte()])
+            case "j":  # LONG_BINGET
+                push(self.memo[self.unsigned(4)])
+            case "c":  # GLOBAL
+                self.push_global(self.line(), self.line())
+            case "\x93":  # STACK_GLOBAL
+                name, module = pop(), pop()
+                self.push_global(module, name)
+            case "R":  # REDUCE
+                arguments, function = pop(), pop()
+                if not isinstance(function, Global) or not isinstance(arguments, tuple):
+                    raise _RefusedError("it calls what is not a function")
+                push(Call(function.name, arguments))
+            case "b":  # BUILD
+                state = pop()
+                self.top(Call).state = state
+            case "\x80":  # PROTO
+                self.take(1)
+            case "\x95":  # FRAME
+                self.take(8)
+            case _:
+                raise _RefusedError(f"it uses the pickle opcode {opcode:#04x}")
+
+    def byte(self) -> int:
+        self.at += 1
+        return self.data[self.at - 1]  # past the end: an IndexError, "torn"
+
+    def take(self, count: int) -> memoryview:
+        start, self.at = self.at, self.at + count
+        if self.at > len(self.data):
+            raise _RefusedError("it is torn, or not a pickle")
+        return self.data[start : self.at]
+
+    def unsigned(self, size: int) -> int:
+        return int.from_bytes(self.take(size), "little")
+
+    def line(self) -> str:
+        ahead = bytes(self.data[self.at : self.at + 100])
+        return str(self.take(ahead.index(b"\n") + 1)[:-1], "ascii")
+
+    def pop_to_mark(self) -> list[Any]:
+        start = len(self.stack) - 1
+        while self.stack[start] is not _MARK:
+            start -= 1
+            if start < 0:
+                raise _RefusedError("it is torn, or not a pickle")
+        items = self.stack[start + 1 :]
+        del self.stack[start:]
+        return items
+
+    def top(self, kind: type) -> Any:
+        if not isinstance(self.stack[-1], kind):
+            raise _RefusedError("its pickle is malformed")
+        return self.stack[-1]
+
+    def set_items(self, items: list[Any]) -> None:
+        keys, values = items[::2], items[1::2]
+        if not all(isinstance(key, (str, memoryview)) for key in keys):
+            raise _RefusedError("its keys are not strings")
+        names = [key if isinstance(key, str) else str(key, "latin-1") for key in keys]
+        self.top(dict).update(zip(names, values, strict=True))
+
+    def push_global(self, module: Any, name: Any) -> None:
+        if f"{module} {name}" not in GLOBALS:
+            raise _RefusedError(f"it names {module}.{name}")
+        self.stack.append(Global(GLOBALS[f"{module} {name}"]))

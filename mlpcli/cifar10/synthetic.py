@@ -1,0 +1,121 @@
+"""The embedded data set: ten kinds of shapes, drawn from a seed in the layout of CIFAR-10.
+
+Place, size and both colours are random, so the mean image of every kind is about the same grey: a
+linear classifier on pixels finds little, and a network has to learn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Grid = NDArray[np.float32]
+
+TRAIN_SIZE, TEST_SIZE = 10_000, 2_000
+SEED = 2018
+NOISE = 0.06  # deviation of the background noise, where 1 is the range of a pixel
+
+# Signed distance in pixels to the outline of a shape of radius r, negative inside; x and y run from
+# its centre. Stripes have a radius too: they fill a square patch.
+
+
+def _disk(x: Grid, y: Grid, r: Grid) -> Grid:
+    return np.hypot(x, y) - r
+
+
+def _ring(x: Grid, y: Grid, r: Grid) -> Grid:
+    return np.abs(np.hypot(x, y) - 0.75 * r) - 0.25 * r
+
+
+def _square(x: Grid, y: Grid, r: Grid) -> Grid:
+    return np.maximum(np.abs(x), np.abs(y)) - 0.9 * r
+
+
+def _frame(x: Grid, y: Grid, r: Grid) -> Grid:
+    return np.abs(np.maximum(np.abs(x), np.abs(y)) - 0.7 * r) - 0.2 * r
+
+
+def _triangle(x: Grid, y: Grid, r: Grid) -> Grid:
+    return np.maximum(y - 0.7 * r, 0.87 * np.abs(x) - 0.5 * y - 0.5 * r)
+
+
+def _diamond(x: Grid, y: Grid, r: Grid) -> Grid:
+    return (np.abs(x) + np.abs(y) - 1.1 * r) * np.float32(0.71)
+
+
+def _cross(x: Grid, y: Grid, r: Grid) -> Grid:
+    across = np.minimum(np.abs(x), np.abs(y)) - 0.25 * r
+    return np.maximum(across, np.maximum(np.abs(x), np.abs(y)) - r)
+
+
+def _saltire(x: Grid, y: Grid, r: Grid) -> Grid:
+    return _cross((x + y) * np.float32(0.71), (x - y) * np.float32(0.71), r)
+
+
+def _rows(x: Grid, y: Grid, r: Grid) -> Grid:
+    period = 0.8 * r
+    stripes = np.abs((y / period) % 1 - 0.5) * period - 0.25 * period
+    return np.maximum(stripes, _square(x, y, r))
+
+
+def _columns(x: Grid, y: Grid, r: Grid) -> Grid:
+    return _rows(y, x, r)
+
+
+SHAPES: dict[str, Callable[[Grid, Grid, Grid], Grid]] = {
+    "disk": _disk,
+    "ring": _ring,
+    "square": _square,
+    "frame": _frame,
+    "triangle": _triangle,
+    "diamond": _diamond,
+    "cross": _cross,
+    "saltire": _saltire,
+    "rows": _rows,
+    "columns": _columns,
+}
+LABEL_NAMES = tuple(SHAPES)
+
+
+def draw_train() -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
+    """Return the 10,000 training images, uint8 (N, 3072), and their labels."""
+    return draw(TRAIN_SIZE, np.random.default_rng([SEED, 0]))
+
+
+def draw_test() -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
+    """Return the 2,000 test images, uint8 (N, 3072), and their labels."""
+    return draw(TEST_SIZE, np.random.default_rng([SEED, 1]))
+
+
+def draw(
+    count: int, rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.intp]]:  # fmt: skip
+    """Return `count` images in random order, as near as can be the same number of each kind."""
+    labels = rng.permutation(np.arange(count) % len(SHAPES))
+    images = np.empty((count, 3, 32, 32), np.uint8)
+    for k, distance in enumerate(SHAPES.values()):
+        rows = np.flatnonzero(labels == k)
+        images[rows] = _draw_kind(distance, len(rows), rng)
+    return images.reshape(count, 3072), labels
+
+
+def _draw_kind(distance: Any, count: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    def uniform(low: float, high: float, *shape: int) -> Grid:
+        return rng.uniform(low, high, (count, *shape)).astype(np.float32)
+
+    radius = uniform(7, 12, 1, 1)
+    pixel = np.arange(32, dtype=np.float32)
+    x = pixel[None, None, :] - (15.5 + uniform(-4, 4, 1, 1))
+    y = pixel[None, :, None] - (15.5 + uniform(-4, 4, 1, 1))
+    coverage = np.clip(0.5 - distance(x, y, radius), 0, 1)[:, None]  # (count, 1, 32, 32)
+
+    background = uniform(0.1, 0.9, 3, 1, 1)
+    # The shape's colour is a step away from the background's, up or down, in every channel.
+    sign = np.where(background > 0.5, -1, 1).astype(np.float32)
+    colour = background + sign * uniform(0.2, 0.5, 3, 1, 1)
+    images = background + (colour - background) * coverage
+    images += NOISE * rng.standard_normal(images.shape, np.float32)
+    return np.clip(images * 255 + 0.5, 0, 255).astype(np.uint8)

@@ -1,0 +1,120 @@
+"""The command `mlpcli`: its subcommands, and the one place where an error becomes a message."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from mlpcli import __version__
+from mlpcli.errors import MlpcliError
+
+COMMANDS = {
+    "download": "Fetch CIFAR-10 and unpack it.",
+    "train": "Train a network from a configuration.",
+    "eval": "Evaluate a checkpoint.",
+    "gradcheck": "Prove the gradients of a configuration.",
+}
+
+
+class Commands(click.Group):
+    """Subcommands that are imported when they are called, and not for `--help`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"mlpcli.commands.{name}")
+        commands = [value for value in vars(module).values() if isinstance(value, click.Command)]
+        return next(command for command in commands if command.name == name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if not wanted or ctx.resilient_parsing:
+        return
+    from mlpcli.environment import describe
+
+    facts = describe()
+    click.echo(
+        f"mlpcli {__version__} (Python {facts['python']}, NumPy {facts['numpy']}, "
+        f"BLAS {facts['blas']}, {facts['threads']} threads)"
+    )
+    ctx.exit()
+
+
+@click.group(cls=Commands, no_args_is_help=False, invoke_without_command=True)
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_print_version,
+    help="Show the versions of mlpcli, Python, NumPy and its BLAS.",
+)
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.pass_context
+def cli(ctx: click.Context, debug: bool) -> None:
+    """Train plain neural networks on CIFAR-10, every gradient proven."""
+    ctx.obj = {"debug": debug}
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and leave with its exit code."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line; print an error as one line, with its hint in a second; return its code.
+
+    0 done, 1 local failure, 2 usage or configuration, 3 a check failed, 4 data, 5 checkpoint,
+    6 diverged, 7 locked, 128 + n ended by signal n.
+    """
+    debug = "--debug" in arguments
+    try:
+        result: Any = cli.main(arguments, prog_name="mlpcli", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except MlpcliError as error:
+        return _fail(error, str(error), error.hint, error.exit_code, debug)
+    except click.ClickException as error:
+        ctx = getattr(error, "ctx", None)
+        command = ctx.command_path if ctx else "mlpcli"
+        return _fail(error, error.format_message(), f"{command} --help", 2, debug)
+    except (click.Abort, KeyboardInterrupt) as error:
+        return _fail(error, "interrupted", None, 130, debug)
+    except BrokenPipeError:  # whoever read our output has left: nothing more to say, or to flush
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(error, f"{where}{error.strerror or error}", None, 1, debug)
+    except MemoryError as error:
+        return _fail(error, "out of memory", None, 1, debug)
+    except Exception as error:
+        message = f"a bug in mlpcli: {type(error).__name__}: {error}"
+        return _fail(error, message, "mlpcli --debug … shows where", 1, debug)
+
+
+def _fail(error: BaseException, message: str, hint: str | None, code: int, debug: bool) -> int:
+    if debug:
+        raise error
+    click.secho("error: ", fg="red", nl=False, err=True)
+    click.echo(printable(message), err=True)
+    if hint:
+        click.echo(f"  try: {printable(hint)}", err=True)
+    return code
+
+
+def printable(text: str) -> str:
+    """Escape line ends and control characters: text from a file must not steer a terminal."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

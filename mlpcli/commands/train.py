@@ -1,0 +1,146 @@
+"""`mlpcli train`: one experiment, from its configuration to a run's folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mlpcli import environment, runs
+from mlpcli.commands import options
+from mlpcli.errors import CheckFailedError, ConfigError
+
+if TYPE_CHECKING:
+    from mlpcli.training import EpochResult, Progress, Training
+
+
+@click.command()
+@click.argument("config", required=False, type=click.Path(path_type=Path))
+@options.sets
+@options.data_dir
+@click.option(
+    "--runs-dir",
+    metavar="DIR",
+    default="runs",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Where the run's folder is made.",
+)
+@click.option(
+    "--resume",
+    metavar="RUN",
+    type=click.Path(path_type=Path),
+    help="Go on with a run's folder; CONFIG may then be left out.",
+)
+@options.as_json
+@click.option(
+    "--min-val-accuracy",
+    metavar="X",
+    type=click.FloatRange(0, 1),
+    help="Exit with 3 if the best validation accuracy is below X (0 to 1).",
+)
+def train(
+    config: Path | None,
+    sets: tuple[str, ...],
+    data_dir: Path | None,
+    runs_dir: Path,
+    resume: Path | None,
+    as_json: bool,
+    min_val_accuracy: float | None,
+) -> None:
+    """Train the network that CONFIG describes.
+
+    \b
+    mlpcli train configs/note.yaml
+    mlpcli train configs/momentum.yaml --set training.epochs=5 --set seed=1
+    mlpcli train --resume runs/note-1 --set training.epochs=40
+    """
+    run = None if resume is None else runs.open_run(resume)
+    path = config or (run and run.config)
+    if path is None:
+        raise ConfigError("train: CONFIG is missing", hint="mlpcli train configs/smoke.yaml")
+    settings = options.load_config(path, sets, data_dir)
+    if min_val_accuracy is not None and settings.data.val_size == 0:
+        raise ConfigError("--min-val-accuracy needs a validation split, but data.val_size is 0")
+    environment.set_threads(settings.threads)
+
+    from mlpcli import experiment
+
+    with _Bar() as bar:
+        if run is None:
+            summary = experiment.start(settings, runs_dir, bar)
+        else:
+            summary = experiment.resume(run, settings, bar)
+    if as_json:
+        options.print_json(summary)
+    else:
+        _print_summary(summary)
+    accuracy = summary["val_accuracy"]
+    if min_val_accuracy is not None and accuracy < min_val_accuracy:
+        raise CheckFailedError(
+            f"validation accuracy {accuracy:.4f} is below the floor of {min_val_accuracy}"
+        )
+
+
+class _Bar:
+    """A bar over the images of the whole run, where there is a terminal, and a line an epoch."""
+
+    def __enter__(self) -> _Bar:
+        from tqdm import tqdm
+
+        self.bar = tqdm(
+            unit="img",
+            unit_scale=True,
+            leave=False,
+            dynamic_ncols=True,
+            disable=None,  # no bar where there is no terminal
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+    def start(self, training: Training) -> None:
+        self.epochs = training.config.training.epochs
+        self.images = len(training.dataset.splits["train"])
+        if not self.bar.disable:
+            self.bar.reset(self.epochs * self.images)
+            self.bar.initial = self._done(training.progress)
+
+    def _done(self, progress: Progress) -> int:
+        return progress.epoch * self.images + progress.position
+
+    def step(self, progress: Progress) -> None:
+        if self.bar.disable:
+            return
+        self.bar.set_description(f"epoch {progress.epoch + 1}/{self.epochs}", refresh=False)
+        loss = progress.loss_sum / progress.position
+        accuracy = progress.correct / progress.position
+        self.bar.set_postfix_str(f"loss {loss:.4f}, accuracy {accuracy:.1%}", refresh=False)
+        self.bar.update(self._done(progress) - self.bar.n)
+
+    def epoch(self, result: EpochResult) -> None:
+        val = ""
+        if result.val_loss is not None:
+            val = f"  val {result.val_loss:.4f} {result.val_accuracy:6.2%}"
+        click_line = (
+            f"epoch {result.epoch:3}/{self.epochs}"
+            f"  train {result.train_loss:.4f} {result.train_accuracy:6.2%}{val}"
+            f"  {result.images_per_second:8,.0f} img/s{'  best' if result.is_best else ''}"
+        )
+        self.bar.clear()
+        click.echo(click_line, err=True)
+
+
+def _print_summary(summary: dict[str, Any]) -> None:
+    if summary["val_accuracy"] is not None:
+        click.echo(
+            f"best epoch  {summary['best_epoch']} of {summary['epochs']}: validation accuracy "
+            f"{summary['val_accuracy']:.2%}, loss {summary['val_loss']:.4f}"
+        )
+    click.echo(
+        f"trained     {summary['seconds']:.1f} s, {summary['images_per_second']:,.0f} images/s"
+    )
+    click.echo(f"checkpoint  {summary['checkpoint']}")
+    click.echo(f"next        mlpcli eval {summary['run_dir']}")

@@ -1,0 +1,176 @@
+"""Configuration: what one experiment is, as frozen dataclasses read from YAML and `--set`.
+
+This module imports no NumPy, so that the thread count of a configuration can be put in force
+before NumPy loads.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import operator
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_type_hints
+
+import yaml
+
+from mlpcli import strict_yaml
+from mlpcli.errors import ConfigError
+from mlpcli.strict_yaml import Found
+
+
+def key(
+    default: Any, doc: str, *, low: float | None = None, above: float | None = None,
+    high: float | None = None, below: float | None = None,
+) -> Any:  # fmt: skip
+    """A configuration key: its default, what it means, and the bounds of its value(s)."""
+    bounds = {"at least": low, "above": above, "at most": high, "below": below}
+    return field(default=default, metadata={"doc": doc, "bounds": bounds})
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What the network learns from."""
+
+    name: Literal["cifar10", "synthetic"] = key(
+        "cifar10", "batch files, or shapes made on the spot"
+    )
+    dir: str | None = key(None, "data directory; null: $MLPCLI_DATA_DIR, or the user's cache")
+    val_size: int = key(5000, "training images set aside for validation, by class", low=0)
+    val_seed: int = key(0, "which images are set aside", low=0)
+    standardize: Literal["none", "channel", "pixel"] = key(
+        "channel", "subtract the training mean and divide by the deviation, per channel or pixel"
+    )
+    flips: bool = key(False, "mirror each training image left to right with probability ½")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The fully connected network between 3072 inputs and the classes."""
+
+    hidden: tuple[int, ...] = key((512,), "hidden layer sizes; []: logistic regression", low=1)
+    activation: Literal["sigmoid", "tanh", "relu"] = key("sigmoid", "after each hidden layer")
+    initializer: Literal["glorot", "he", "lecun"] = key("glorot", "of the weights; biases are 0")
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """How a gradient moves the parameters."""
+
+    name: Literal["sgd", "adamw"] = key("sgd", "the update rule")
+    learning_rate: float = key(0.1, "step size, before the schedule", above=0)
+    weight_decay: float = key(0.0, "decoupled shrinking of the weights", low=0)
+    momentum: float = key(0.0, "sgd: share of the velocity that is kept", low=0, below=1)
+    nesterov: bool = key(False, "sgd: look ahead along the velocity")
+    beta1: float = key(0.9, "adamw: decay of the first moment", low=0, below=1)
+    beta2: float = key(0.999, "adamw: decay of the second moment", low=0, below=1)
+    epsilon: float = key(1e-8, "adamw: added to the root of the second moment", above=0)
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """How the learning rate changes."""
+
+    name: Literal["constant", "cosine", "step"] = key("constant", "the shape")
+    warmup_epochs: float = key(0.0, "a rising line before it", low=0)
+    step_every: float = key(10.0, "step: epochs between two drops", above=0)
+    step_factor: float = key(0.1, "step: the factor of a drop", above=0, high=1)
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """The loop."""
+
+    batch_size: int = key(128, "examples a step; a short last batch is used", low=1)
+    epochs: int = key(20, "passes over the training images", low=1)
+    patience: int | None = key(
+        None, "stop after so many epochs without a better validation accuracy; null: never", low=1
+    )
+    dtype: Literal["float32", "float64"] = key("float32", "of parameters and arithmetic")
+
+
+@dataclass(frozen=True)
+class Config:
+    """One experiment."""
+
+    name: str = key("", "of the run's folder; by default the file's own")
+    seed: int = key(0, "of initial weights, order of images and flips", low=0)
+    threads: int | None = key(None, "for matrix products; null: every usable core", low=1)
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    loss: Literal["sigmoid_cross_entropy", "squared_error", "softmax_cross_entropy"] = key(
+        "sigmoid_cross_entropy", "summed over classes, averaged over the batch"
+    )
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    training: TrainingConfig = TrainingConfig()
+
+
+def load(path: Path | str, sets: Iterable[str] = ()) -> Config:
+    """Read a configuration file, and the files that its `base:` names, then apply `--set` texts.
+
+    Raises ConfigError for a file that cannot be read and for any key or value not understood.
+    """
+    path = Path(path)
+    found = {"name": Found(path.stem, str(path))} | strict_yaml.read_file(Config, path)
+    for text in sets:
+        found |= strict_yaml.read_set(Config, text)
+    return build(found)
+
+
+def build(found: dict[str, Found]) -> Config:
+    """Make a Config from values by dotted key; raises ConfigError where two keys disagree."""
+
+    def make(cls: type, prefix: str) -> Any:
+        values = {}
+        for name, hint in get_type_hints(cls).items():
+            if dataclasses.is_dataclass(hint):
+                values[name] = make(hint, f"{prefix}{name}.")  # type: ignore[arg-type]
+            elif prefix + name in found:
+                values[name] = found[prefix + name].value
+        return cls(**values)
+
+    config: Config = make(Config, "")
+
+    def refuse(name: str, problem: str) -> None:
+        origin = found[name].origin if name in found else "default"
+        raise ConfigError(f"{origin}: {name}: {problem}")
+
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", config.name):
+        refuse("name", f"found {config.name!r}, expected letters, digits, and . _ - between them")
+    if config.data.val_size == 0 and config.training.patience is not None:
+        refuse("training.patience", "needs a validation split, but data.val_size is 0")
+    if config.schedule.warmup_epochs >= config.training.epochs:
+        refuse("schedule.warmup_epochs", f"expected fewer than the {config.training.epochs} epochs")
+    if config.optimizer.nesterov and not config.optimizer.momentum:
+        refuse("optimizer.nesterov", "needs optimizer.momentum above 0")
+    return config
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Return nested plain values, as JSON and YAML hold them."""
+    plain: dict[str, Any] = dataclasses.asdict(config)
+    plain["model"]["hidden"] = list(config.model.hidden)
+    return plain
+
+
+def to_yaml(config: Config) -> str:
+    """Return the resolved configuration as a file that `load` reads back to the same."""
+    return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
+
+
+def from_dict(plain: Any, origin: str) -> Config:
+    """Read what `to_dict` returned, as strictly as a file; `origin` names it in errors."""
+    text = yaml.safe_dump(plain, sort_keys=False)
+    return build(strict_yaml.read_text(Config, text, origin, numbered=False))
+
+
+def differences(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
+    """Return the keys whose values differ, each with its old and its new value."""
+    pairs = {
+        key: (operator.attrgetter(key)(old), operator.attrgetter(key)(new))
+        for key in strict_yaml.dotted_keys(Config)
+    }
+    return {key: (was, now) for key, (was, now) in pairs.items() if was != now}

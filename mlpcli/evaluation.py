@@ -1,0 +1,88 @@
+"""How good a network is on a split: accuracy, loss, per-class figures, confusion matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlpcli import features
+from mlpcli.checkpoint import Checkpoint
+from mlpcli.cifar10 import dataset
+from mlpcli.cifar10.dataset import SplitName
+from mlpcli.config import DataConfig
+from mlpcli.errors import DataError
+from mlpcli.minibatches import Batch, Gatherer
+from mlpcli.nn.losses import LOSSES, Loss
+from mlpcli.nn.network import Network
+
+BATCH_SIZE = 500  # of a saved network's evaluation, where nothing is trained
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """`confusion[i, j]` counts the images of class i that were taken for class j."""
+
+    loss: float
+    confusion: NDArray[np.int64]
+
+    @property
+    def count(self) -> int:
+        return int(self.confusion.sum())
+
+    @property
+    def accuracy(self) -> float:
+        """Share of images whose largest logit is that of their class, in [0, 1]."""
+        return float(np.trace(self.confusion) / self.confusion.sum())
+
+    @property
+    def precision(self) -> NDArray[np.float64]:
+        """Of the images taken for a class, the share that belong to it; 0 where there are none."""
+        return self._share(self.confusion.sum(axis=0))
+
+    @property
+    def recall(self) -> NDArray[np.float64]:
+        """Of the images of a class, the share taken for it; 0 where there are none."""
+        return self._share(self.confusion.sum(axis=1))
+
+    def _share(self, of: NDArray[np.int64]) -> NDArray[np.float64]:
+        return np.divide(np.diag(self.confusion), of, out=np.zeros(len(of)), where=of > 0)
+
+
+def evaluate(network: Network, loss: Loss, batches: Iterable[Batch]) -> Evaluation:
+    """Return the mean loss and the confusion matrix over all batches."""
+    classes = network.layer_sizes[-1]
+    confusion = np.zeros((classes, classes), np.int64)
+    total = 0.0
+    for batch in batches:
+        logits = network.forward(batch.inputs)
+        total += loss.forward(logits, batch.targets) * len(batch.labels)
+        pairs = batch.labels * classes + np.argmax(logits, axis=1)
+        confusion += np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+    return Evaluation(total / int(confusion.sum()), confusion)
+
+
+def evaluate_checkpoint(
+    checkpoint: Checkpoint, split_name: SplitName, data: DataConfig
+) -> Evaluation:  # fmt: skip
+    """Evaluate a saved network, on plain pixels, on a split of the data set that `data` names.
+
+    Raises DataError where the classes of the data are not those of the network.
+    """
+    read = dataset.load_test if split_name == "test" else dataset.load_train_val
+    found = read(data)
+    if found.label_names != checkpoint.label_names:
+        raise DataError(
+            f"the data has the classes {', '.join(found.label_names)}, "
+            f"expected {', '.join(checkpoint.label_names)}"
+        )
+    split, classes = found.splits[split_name], len(found.label_names)
+    if not len(split):
+        raise DataError(f"the {split_name} split is empty: data.val_size was {data.val_size}")
+    network = checkpoint.network(BATCH_SIZE)
+    loss = LOSSES[checkpoint.config.loss](BATCH_SIZE, classes, network.params.dtype)
+    pixels = features.fit("none", split)
+    gatherer = Gatherer(split, pixels, classes, BATCH_SIZE, network.params.dtype)
+    return evaluate(network, loss, gatherer.in_order())

@@ -1,0 +1,143 @@
+"""One experiment: a training joined with its run's folder, from the first step or from the last."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+from mlpcli import checkpoint, environment, runs
+from mlpcli.checkpoint import Checkpoint
+from mlpcli.cifar10 import dataset
+from mlpcli.config import Config, differences, to_dict
+from mlpcli.errors import CheckpointError, InterruptedRunError
+from mlpcli.runs import Run
+from mlpcli.signals import Interruptions
+from mlpcli.training import EpochResult, Progress, Training
+
+# What may differ when a run is resumed: longer training, and where the same files lie now.
+MAY_CHANGE = {"name", "data.dir", "training.epochs", "training.patience"}
+
+
+class Reporter(Protocol):
+    """Shows a training as it goes."""
+
+    def start(self, training: Training) -> None: ...
+    def step(self, progress: Progress) -> None: ...
+    def epoch(self, result: EpochResult) -> None: ...
+
+
+def start(config: Config, runs_dir: Path, reporter: Reporter) -> dict[str, Any]:
+    """Train in a new run's folder and return its summary.
+
+    Raises DataError, DivergedError, and InterruptedRunError after a signal, with the state saved.
+    """
+    with Interruptions() as interruptions:
+        training = Training(config, dataset.load_train_val(config.data))
+        run = runs.create(runs_dir, config.name)
+        with run.locked():
+            return _run(training, run, reporter, interruptions)
+
+
+def resume(run: Run, config: Config, reporter: Reporter) -> dict[str, Any]:
+    """Go on with a run from its last checkpoint, as if it had never stopped; return its summary.
+
+    Raises CheckpointError where the configuration or the data are not those of the run, and
+    LockedError while another process trains it.
+    """
+    with run.locked(), Interruptions() as interruptions:
+        saved = _last(run)
+        if saved is not None:
+            _require_same_config(saved, config, run)
+        training = Training(config, dataset.load_train_val(config.data))
+        if saved is not None:
+            if saved.data_digest != training.dataset.digest:
+                raise CheckpointError(f"{run.last}: was trained on other images than these")
+            training.restore(saved.resume_arrays, saved.resume_values)
+        return _run(training, run, reporter, interruptions)
+
+
+def _last(run: Run) -> Checkpoint | None:
+    """Return the last checkpoint; None where the run ended before it had saved any."""
+    if not run.last.exists() and not run.best.exists():
+        return None
+    return checkpoint.load(run.last)
+
+
+def _require_same_config(saved: Checkpoint, config: Config, run: Run) -> None:
+    for key, (was, now) in differences(saved.config, config).items():
+        if key not in MAY_CHANGE:
+            raise CheckpointError(f"{run.last}: was trained with {key} {was}, now it is {now}")
+    was, now = saved.config.training.epochs, config.training.epochs
+    if now < was:
+        raise CheckpointError(f"{run.last}: was to train {was} epochs, now only {now}")
+
+
+def _run(
+    training: Training, run: Run, reporter: Reporter, interruptions: Interruptions
+) -> dict[str, Any]:
+    """Train to the end, writing all of the run's folder on the way."""
+    run.cut_metrics(training.progress.epoch)
+    run.write_config(training.config)
+    run.write_environment(environment.describe() | {"data_digest": training.dataset.digest})
+
+    def on_step(progress: Progress) -> None:
+        reporter.step(progress)
+        if interruptions.received is not None:
+            checkpoint.save(run.last, _checkpoint(training, resumable=True))
+            raise InterruptedRunError(
+                interruptions.received,
+                f"{signal.Signals(interruptions.received).name}: saved after step {progress.step}",
+                hint=f"mlpcli train --resume {run.folder}",
+            )
+
+    reporter.start(training)
+    for result in training.epochs(on_step):
+        run.append_metrics(_metrics_row(result))
+        if result.is_best:
+            checkpoint.save(run.best, _checkpoint(training))
+        checkpoint.save(run.last, _checkpoint(training, resumable=True))
+        reporter.epoch(result)
+    summary = _summary(training, run)
+    run.write_summary(summary)
+    return summary
+
+
+def _checkpoint(training: Training, *, resumable: bool = False) -> Checkpoint:
+    progress = training.progress
+    arrays, values = training.state() if resumable else ({}, {})
+    return Checkpoint(
+        parameters=training.pixel_parameters(),
+        config=training.config,
+        label_names=training.dataset.label_names,
+        data_digest=training.dataset.digest,
+        epoch=progress.epoch,
+        step=progress.step,
+        val_accuracy=progress.best_val_accuracy,
+        val_loss=progress.best_val_loss,
+        resume_arrays=arrays,
+        resume_values=values,
+    )
+
+
+def _metrics_row(result: EpochResult) -> dict[str, Any]:
+    values = asdict(result)
+    return {name: values[name.replace("/", "_")] for name in runs.METRICS}
+
+
+def _summary(training: Training, run: Run) -> dict[str, Any]:
+    """Return what `summary.json` holds: losses and accuracy are those of the best epoch."""
+    progress = training.progress
+    return {
+        "run_dir": str(run.folder),
+        "config": to_dict(training.config),
+        "epochs": progress.epoch,
+        "best_epoch": progress.best_epoch,
+        "val_accuracy": progress.best_val_accuracy,
+        "val_loss": progress.best_val_loss,
+        "train_loss": progress.best_train_loss,
+        "seconds": round(progress.seconds, 3),
+        "images_per_second": round(progress.images / progress.seconds, 1),
+        "checkpoint": str(run.best),
+    }

@@ -1,0 +1,267 @@
+"""Strict YAML: text into the values of a dataclass's keys, each with the place it came from.
+
+Values are read by the type that a key expects, not by YAML's guesses: `1e-3` is a number, and `no`
+where a string was meant is an error. Whatever is not understood is a ConfigError that names the
+file, the line, the key, what was found and what was expected.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
+
+import yaml
+
+from mlpcli.errors import ConfigError
+
+MAX_BYTES = 64 * 1024
+MAX_DEPTH = 20
+
+
+@dataclass(frozen=True)
+class Found:
+    """A value and where it came from: `note.yaml:3`, or `--set`."""
+
+    value: Any
+    origin: str
+
+
+def read_file(root: type, path: Path, refined_by: tuple[Path, ...] = ()) -> dict[str, Found]:
+    """Return a file's values by dotted key, on top of those of its `base:` file, if it names one."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+        text = raw.decode("utf-8-sig")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such configuration file") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text (byte {error.start})") from None
+    if len(raw) > MAX_BYTES:
+        raise ConfigError(f"{path}: over 64 KiB, too long for a configuration")
+    found = read_text(root, text, str(path))
+    base = found.pop("base", None)
+    if base is None:
+        return found
+    base_path = (path.parent / base.value).resolve()
+    if base_path in (path.resolve(), *refined_by):
+        raise ConfigError(f"{base.origin}: base: {base.value} refines itself in a circle")
+    return read_file(root, base_path, (path.resolve(), *refined_by)) | found
+
+
+def read_set(root: type, text: str) -> dict[str, Found]:
+    """Return the value of a `--set a.b=v` text, read by the rules of a file."""
+    path, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(f"--set {text}: expected KEY=VALUE, as in optimizer.learning_rate=0.05")
+    reader = _Reader(root, "--set", numbered=False)
+    cls, prefix = root, ""
+    *parents, name = path.strip().split(".")
+    for part in parents:
+        inner = get_type_hints(cls).get(part)
+        if not dataclasses.is_dataclass(inner):
+            reader.unknown("--set", path, prefix, cls)
+        cls, prefix = inner, f"{prefix}{part}."  # type: ignore[assignment]
+    if name not in get_type_hints(cls):
+        reader.unknown("--set", path, prefix, cls)
+    return dict(reader.value(reader.compose(value), cls, prefix, name))
+
+
+def read_text(
+    root: type, text: str, source: str, *, numbered: bool = True
+) -> dict[str, Found]:  # fmt: skip
+    """Return the values of a whole document; `source` names it in errors."""
+    reader = _Reader(root, source, numbered)
+    node = reader.compose(text)
+    if node is None or (isinstance(node, yaml.ScalarNode) and node.value == ""):
+        keys = ", ".join(get_type_hints(root))
+        raise ConfigError(f"{source}: empty; expected some of the keys {keys}")
+    return dict(reader.mapping(node, root, ""))
+
+
+def dotted_keys(root: type, prefix: str = "") -> Iterator[str]:
+    """Yield every key of a dataclass of dataclasses: `seed`, `data.name`, …"""
+    for name, hint in get_type_hints(root).items():
+        if dataclasses.is_dataclass(hint):
+            yield from dotted_keys(hint, f"{prefix}{name}.")  # type: ignore[arg-type]
+        else:
+            yield prefix + name
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads nodes of one source as `root`; errors name the source, and the line if `numbered`."""
+
+    root: type
+    source: str
+    numbered: bool
+
+    def at(self, mark: Any) -> str:
+        return f"{self.source}:{mark.line + 1}" if self.numbered and mark else self.source
+
+    def compose(self, text: str) -> Any:
+        """Parse to nodes, refusing what a configuration has no use for before anything is built."""
+        try:
+            depth = 0
+            for event in yaml.parse(text, yaml.SafeLoader):
+                where = self.at(event.start_mark)
+                if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+                    raise ConfigError(f"{where}: anchors and aliases are not accepted")
+                if getattr(event, "tag", None):
+                    raise ConfigError(f"{where}: tags are not accepted: {event.tag}")
+                depth += isinstance(event, yaml.CollectionStartEvent)
+                depth -= isinstance(event, yaml.CollectionEndEvent)
+                if depth > MAX_DEPTH:
+                    raise ConfigError(f"{where}: nested over {MAX_DEPTH} levels deep")
+            return yaml.compose(text, yaml.SafeLoader)
+        except yaml.MarkedYAMLError as error:
+            where = self.at(error.problem_mark or error.context_mark)
+            raise ConfigError(f"{where}: not valid YAML: {error.problem}") from None
+        except yaml.YAMLError as error:
+            raise ConfigError(
+                f"{self.source}: not valid YAML: {str(error).splitlines()[0]}"
+            ) from None
+
+    def mapping(self, node: Any, cls: type, prefix: str) -> Iterator[tuple[str, Found]]:
+        """Yield dotted keys and values of a mapping node that stands for `cls`."""
+        hints = get_type_hints(cls)
+        if not isinstance(node, yaml.MappingNode):
+            name = f" {prefix[:-1]}:" if prefix else ""
+            raise ConfigError(
+                f"{self.at(node.start_mark)}:{name} found {_describe(node)}, "
+                f"expected the keys {', '.join(hints)}"
+            )
+        seen: dict[str, int] = {}
+        for key_node, value_node in node.value:
+            where, name = self.at(key_node.start_mark), str(key_node.value)
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise ConfigError(f"{where}: found {_describe(key_node)} as a key, expected a name")
+            if name in seen:
+                raise ConfigError(f"{where}: {prefix}{name}: set twice, first in line {seen[name]}")
+            seen[name] = key_node.start_mark.line + 1
+            if name == "base" and not prefix and self.numbered:
+                base = self.scalar(value_node, str, "base")
+                yield name, Found(base, where)
+            elif name not in hints:
+                self.unknown(where, prefix + name, prefix, cls)
+            else:
+                yield from self.value(value_node, cls, prefix, name)
+
+    def value(
+        self, node: Any, cls: type, prefix: str, name: str
+    ) -> Iterator[tuple[str, Found]]:  # fmt: skip
+        """Yield the value(s) of key `name` of `cls`, checked against its type and bounds."""
+        hint, path = get_type_hints(cls)[name], prefix + name
+        if dataclasses.is_dataclass(hint):
+            yield from self.mapping(node, hint, path + ".")  # type: ignore[arg-type]
+            return
+        if node is None:  # `--set key=`
+            raise ConfigError(f"{self.source}: {path}: found nothing, expected {_expected(hint)}")
+        value = self.typed(node, hint, path)
+        (item,) = (f for f in dataclasses.fields(cls) if f.name == name)
+        bounds = {k: v for k, v in item.metadata["bounds"].items() if v is not None}
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, (int, float)) and not all(
+                _HOLDS[bound](number, limit) for bound, limit in bounds.items()
+            ):
+                expected = " and ".join(f"{bound} {limit:g}" for bound, limit in bounds.items())
+                self.refuse(node, path, f"{number:g}", f"a number {expected}")
+        yield path, Found(value, self.at(node.start_mark))
+
+    def typed(self, node: Any, hint: Any, path: str) -> Any:
+        """Return a node's value as the type `hint`."""
+        if get_origin(hint) is UnionType:  # X | None
+            if isinstance(node, yaml.ScalarNode) and not node.style and node.value in _NULLS:
+                return None
+            (hint,) = (arm for arm in get_args(hint) if arm is not NoneType)
+        if get_origin(hint) is tuple:
+            if not isinstance(node, yaml.SequenceNode):
+                self.refuse(node, path, _describe(node), _expected(hint))
+            return tuple(self.scalar(item, get_args(hint)[0], path) for item in node.value)
+        return self.scalar(node, hint, path)
+
+    def scalar(self, node: Any, hint: Any, path: str) -> Any:
+        """Return a scalar node's value as int, float, bool, str or one of a Literal's names."""
+        text = node.value if isinstance(node, yaml.ScalarNode) else ""
+        plain = isinstance(node, yaml.ScalarNode) and not node.style
+        if get_origin(hint) is Literal:
+            if isinstance(node, yaml.ScalarNode) and text in get_args(hint):
+                return text
+            near = difflib.get_close_matches(text, get_args(hint), 1)
+            guess = f"; did you mean {near[0]}?" if near else ""
+            self.refuse(node, path, _describe(node), _expected(hint) + guess)
+        if hint is bool and plain and text in ("true", "false"):
+            return text == "true"
+        if hint is int and plain and re.fullmatch(r"[-+]?(0|[1-9][0-9]{0,17})", text):
+            return int(text)
+        if hint is float and plain and re.fullmatch(_NUMBER, text) and math.isfinite(float(text)):
+            return float(text)
+        # A plain `no`, `010` or `12:30` is not a string to YAML: it has to be quoted to be one.
+        is_text = isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:str"
+        if hint is str and is_text:
+            return text
+        quote = ", in quotes" if hint is str and plain else ""
+        self.refuse(node, path, _describe(node), _expected(hint) + quote)
+
+    def refuse(self, node: Any, path: str, found: str, expected: str) -> NoReturn:
+        where = self.at(node.start_mark)
+        raise ConfigError(f"{where}: {path}: found {found}, expected {expected}")
+
+    def unknown(self, where: str, path: str, prefix: str, cls: type) -> NoReturn:
+        """Refuse a key that does not exist, naming the nearest one that does."""
+        siblings = [prefix + name for name in get_type_hints(cls)]
+        everywhere = list(dotted_keys(self.root))
+        last = path.rpartition(".")[2]
+        near = (
+            difflib.get_close_matches(path, siblings, 1)
+            or [name for name in everywhere if name.rpartition(".")[2] == last]
+            or difflib.get_close_matches(path, everywhere, 1)
+        )
+        guess = f"did you mean {near[0]}?" if near else f"known here: {', '.join(siblings)}"
+        raise ConfigError(f"{where}: {path}: unknown key; {guess}")
+
+
+_NULLS = ("null", "~", "")
+_NUMBER = r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?"
+_HOLDS = {
+    "at least": lambda x, limit: x >= limit,
+    "above": lambda x, limit: x > limit,
+    "at most": lambda x, limit: x <= limit,
+    "below": lambda x, limit: x < limit,
+}
+
+
+def _describe(node: Any) -> str:
+    """Name what stands in a file, shortly, for an error."""
+    if isinstance(node, yaml.MappingNode):
+        return "a mapping"
+    if isinstance(node, yaml.SequenceNode):
+        return "a list"
+    text = node.value if len(node.value) <= 40 else node.value[:39] + "…"
+    if node.style:
+        return f"the string {text!r}"
+    return text or "nothing"
+
+
+def _expected(hint: Any) -> str:
+    if get_origin(hint) is UnionType:
+        return " or ".join("null" if arm is NoneType else _expected(arm) for arm in get_args(hint))
+    if get_origin(hint) is tuple:
+        return "a list of whole numbers, as in [512, 256]"
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(get_args(hint))
+    names = {
+        bool: "true or false",
+        int: "a whole number",
+        float: "a finite number",
+        str: "a string",
+    }
+    return names[hint]

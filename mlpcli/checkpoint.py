@@ -6,6 +6,7 @@ what a resumed run needs, under `resume/`.
 
 from __future__ import annotations
 
+import itertools
 import json
 import zipfile
 from dataclasses import dataclass, field
@@ -111,7 +112,7 @@ def _check_shapes(checkpoint: Checkpoint) -> None:
     sizes = (3072, *checkpoint.config.model.hidden, len(checkpoint.label_names))
     dtype = np.dtype(checkpoint.config.training.dtype)
     shapes: dict[str, tuple[int, ...]] = {}
-    for i, (D, H) in enumerate(zip(sizes[:-1], sizes[1:], strict=True), start=1):
+    for i, (D, H) in enumerate(itertools.pairwise(sizes), start=1):
         shapes |= {f"W{i}": (D, H), f"b{i}": (H,)}
     if list(checkpoint.parameters) != list(shapes):
         raise ValueError(f"found {', '.join(checkpoint.parameters)}, expected {', '.join(shapes)}")

@@ -74,8 +74,8 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
-def run(arguments: list[str]) -> int:
-    """Run the command line; print an error as one line, with its hint in a second; return its code.
+def run(arguments: list[str]) -> int:  # noqa: PLR0911 - one return an exit code
+    """Run the command line, print an error and its hint, a line each, and return the exit code.
 
     0 done, 1 local failure, 2 usage or configuration, 3 a check failed, 4 data, 5 checkpoint,
     6 diverged, 7 locked, 128 + n ended by signal n.

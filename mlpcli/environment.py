@@ -44,7 +44,7 @@ def describe() -> dict[str, Any]:
     """Return versions, BLAS, threads and processor, as `environment.json` keeps them."""
     import numpy as np
 
-    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]  # type: ignore[index,call-overload]
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     return {
         "mlpcli": __version__,
         "python": platform.python_version(),

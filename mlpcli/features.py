@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from mlpcli.cifar10.dataset import Split
 
@@ -55,5 +55,3 @@ def fit(standardize: str, split: Split) -> Features:
     constant = variance < 1e-12
     scale = 1 / np.sqrt(np.where(constant, 1.0, variance))
     return Features(scale, -mean * scale)
-
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -75,7 +76,7 @@ class Shuffler:
 
     def __len__(self) -> int:
         """Batches in an epoch."""
-        return -(-len(self.order) // self.batch_size)
+        return math.ceil(len(self.order) / self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Rows, Mask | None]]:
         """Yield what is left of the epoch; the next one starts with a new permutation."""

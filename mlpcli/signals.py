@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: the first is remembered until the work can be saved, the second ends at once."""
+"""SIGINT and SIGTERM: the first waits until the work is saved, the second ends at once."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Found:
 
 
 def read_file(root: type, path: Path, refined_by: tuple[Path, ...] = ()) -> dict[str, Found]:
-    """Return a file's values by dotted key, on top of those of its `base:` file, if it names one."""
+    """Return a file's values by dotted key, on top of those of the `base:` file it may name."""
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
@@ -111,6 +111,7 @@ class _Reader:
         """Parse to nodes, refusing what a configuration has no use for before anything is built."""
         try:
             depth = 0
+            event: Any
             for event in yaml.parse(text, yaml.SafeLoader):
                 where = self.at(event.start_mark)
                 if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
@@ -209,7 +210,7 @@ class _Reader:
         if hint is str and is_text:
             return text
         quote = ", in quotes" if hint is str and plain else ""
-        self.refuse(node, path, _describe(node), _expected(hint) + quote)
+        return self.refuse(node, path, _describe(node), _expected(hint) + quote)
 
     def refuse(self, node: Any, path: str, found: str, expected: str) -> NoReturn:
         where = self.at(node.start_mark)

@@ -1,1 +1,1 @@
-"""The data set: where it comes from, how its files are read, and the shapes that stand in for it."""
+"""The data set: where it comes from, how its files are read, what can stand in for it."""

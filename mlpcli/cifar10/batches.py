@@ -86,7 +86,9 @@ def open_folder(data_dir: Path) -> Folder:
     if binary.is_dir():
         path = binary / f"{META}.txt"
         text = _read_bytes(path, MAX_META_BYTES).decode("latin-1")
-        return Folder(binary, _label_names([line for line in text.splitlines() if line], path), None)
+        return Folder(
+            binary, _label_names([line for line in text.splitlines() if line], path), None
+        )
     raise DataError(
         f"{data_dir}: found no {PYTHON_FOLDER} and no {BINARY_FOLDER} in it",
         hint=f"mlpcli download --data-dir {data_dir}",
@@ -106,7 +108,9 @@ def write_folder(
     rows = len(train[0]) // len(TRAIN_BATCHES)
     meta = {"num_cases_per_batch": rows, "label_names": list(label_names), "num_vis": PIXELS}
     (folder / META).write_bytes(pickle.dumps(meta, protocol=2))
-    parts = [(train[0][i : i + rows], train[1][i : i + rows]) for i in range(0, len(train[0]), rows)]
+    parts = [
+        (train[0][i : i + rows], train[1][i : i + rows]) for i in range(0, len(train[0]), rows)
+    ]
     for name, (images, labels) in zip(TRAIN_BATCHES + TEST_BATCHES, [*parts, test], strict=True):
         batch = {
             "batch_label": name,
@@ -184,7 +188,9 @@ def _read_bytes(path: Path, limit: int) -> bytes:
         with path.open("rb") as file:
             data = file.read(limit + 1)
     except FileNotFoundError:
-        raise DataError(f"{path}: missing", hint="mlpcli download --force fetches it again") from None
+        raise DataError(
+            f"{path}: missing", hint="mlpcli download --force fetches it again"
+        ) from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
     if len(data) > limit:

@@ -101,5 +101,5 @@ def stratified_rows(
 def _digest(images: NDArray[np.uint8], labels: NDArray[np.intp]) -> str:
     """SHA-256 over labels and pixels: two data sets with the same digest are the same."""
     digest = hashlib.sha256(labels.astype("<u2").tobytes())
-    digest.update(images)
+    digest.update(images.data)
     return digest.hexdigest()

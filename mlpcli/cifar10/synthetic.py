@@ -1,7 +1,8 @@
 """The embedded data set: ten kinds of shapes, drawn from a seed in the layout of CIFAR-10.
 
-Place, size and both colours are random, so the mean image of every kind is about the same grey: a
-linear classifier on pixels finds little, and a network has to learn.
+Place, size and both colours are random, and a shape is brighter than its background or darker, so
+the mean images of the kinds are much alike: a linear classifier on pixels finds little, and a
+network has to learn.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ Grid = NDArray[np.float32]
 
 TRAIN_SIZE, TEST_SIZE = 10_000, 2_000
 SEED = 2018
-NOISE = 0.06  # deviation of the background noise, where 1 is the range of a pixel
+NOISE = 0.06  # deviation of the noise, where 1 is the range of a pixel
+BRIGHTER = 0.7  # share of the shapes that are brighter than their background
 
 # Signed distance in pixels to the outline of a shape of radius r, negative inside; x and y run from
 # its centre. Stripes have a radius too: they fill a square patch.
@@ -112,10 +114,9 @@ def _draw_kind(distance: Any, count: int, rng: np.random.Generator) -> NDArray[n
     y = pixel[None, :, None] - (15.5 + uniform(-4, 4, 1, 1))
     coverage = np.clip(0.5 - distance(x, y, radius), 0, 1)[:, None]  # (count, 1, 32, 32)
 
-    background = uniform(0.1, 0.9, 3, 1, 1)
-    # The shape's colour is a step away from the background's, up or down, in every channel.
-    sign = np.where(background > 0.5, -1, 1).astype(np.float32)
-    colour = background + sign * uniform(0.2, 0.5, 3, 1, 1)
+    background = uniform(0.35, 0.65, 3, 1, 1)
+    sign = np.where(uniform(0, 1, 1, 1, 1) < BRIGHTER, 1, -1).astype(np.float32)
+    colour = background + sign * uniform(0.1, 0.35, 3, 1, 1)
     images = background + (colour - background) * coverage
     images += NOISE * rng.standard_normal(images.shape, np.float32)
     return np.clip(images * 255 + 0.5, 0, 255).astype(np.uint8)

@@ -57,10 +57,11 @@ def train(
     mlpcli train --resume runs/note-1 --set training.epochs=40
     """
     run = None if resume is None else runs.open_run(resume)
-    path = config or (run and run.config)
-    if path is None:
+    if config is None and run is not None:
+        config = run.config
+    if config is None:
         raise ConfigError("train: CONFIG is missing", hint="mlpcli train configs/smoke.yaml")
-    settings = options.load_config(path, sets, data_dir)
+    settings = options.load_config(config, sets, data_dir)
     if min_val_accuracy is not None and settings.data.val_size == 0:
         raise ConfigError("--min-val-accuracy needs a validation split, but data.val_size is 0")
     environment.set_threads(settings.threads)

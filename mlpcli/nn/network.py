@@ -1,4 +1,4 @@
-"""The fully connected network: from inputs to logits, and back to the gradient of each parameter."""
+"""The fully connected network: from inputs to logits, and back to every gradient."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Network:
         batch_size: int = 128,
         dtype: DTypeLike = np.float32,
     ) -> None:
-        self.layer_sizes = tuple(layer_sizes)
+        self.layer_sizes, self.activation = tuple(layer_sizes), activation
         shapes = list(zip(self.layer_sizes[:-1], self.layer_sizes[1:], strict=True))
         weights = sum(D * H for D, H in shapes)
         self.params = np.zeros(weights + sum(H for _, H in shapes), dtype)
@@ -40,18 +40,21 @@ class Network:
         self.gradients = _name_views(self.grads, shapes)
 
         self.layers: list[Dense | Activation] = []
-        for i, (_, H) in enumerate(shapes, start=1):
+        for i in range(1, len(shapes) + 1):
+            W, b = self.parameters[f"W{i}"], self.parameters[f"b{i}"]
+            dW, db = self.gradients[f"W{i}"], self.gradients[f"b{i}"]
             if i > 1:
-                self.layers.append(ACTIVATIONS[activation](batch_size, shapes[i - 1][0], dtype))
-            P, dP = self.parameters, self.gradients
-            views = P[f"W{i}"], P[f"b{i}"], dP[f"W{i}"], dP[f"b{i}"]
-            self.layers.append(Dense(*views, batch_size, input_gradient=i > 1))
+                self.layers.append(ACTIVATIONS[activation](batch_size, len(W), dtype))
+            self.layers.append(Dense(W, b, dW, db, batch_size, input_gradient=i > 1))
 
     def initialize(self, initializer: str, rng: np.random.Generator) -> None:
         """Draw every W; every b is zero."""
         draw = INITIALIZERS[initializer]
-        for name, view in self.parameters.items():
-            view[...] = draw(*view.shape, rng) if name.startswith("W") else 0
+        for layer in self.layers:
+            if isinstance(layer, Dense):
+                D, H = layer.W.shape
+                layer.W[...] = draw(D, H, rng)
+                layer.b[...] = 0
 
     def forward(self, X: Array) -> Array:
         """Return the logits, (B, K), of inputs X, (B, D); valid until the next call."""

@@ -16,7 +16,7 @@ Array = NDArray[Any]
 
 
 class Optimizer:
-    """Moves `params` against `grads`; `decayed` is the view of `params` that weight decay shrinks."""
+    """Moves `params` against `grads`; weight decay shrinks `decayed`, a view of `params`."""
 
     def __init__(self, params: Array, grads: Array, decayed: Array, weight_decay: float) -> None:
         self.params, self.grads, self.decayed = params, grads, decayed

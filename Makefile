@@ -1,0 +1,39 @@
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check bench results clean
+
+help:  ## List the targets.
+	@sed -n 's/^\([a-z]*\):.*##/\1	/p' $(MAKEFILE_LIST) | expand -t 10
+
+install: $(VENV)/installed  ## Install mlpcli into .venv.
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+$(VENV)/test-installed: pyproject.toml $(VENV)/installed
+	$(BIN)/pip install --quiet --editable '.[test]'
+	touch $@
+
+demo: install  ## Train, evaluate and gradient-check on the embedded data set.
+	$(BIN)/mlpcli gradcheck configs/smoke.yaml
+	$(BIN)/mlpcli train configs/smoke.yaml --min-val-accuracy 0.6
+	$(BIN)/mlpcli eval "$$(ls -td runs/smoke-* | head -1)"
+
+test: check  ## Run all checks and tests.
+	$(BIN)/pytest
+
+check: $(VENV)/test-installed  ## Lint, check the formatting and the types.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+results: install  ## Train every CIFAR-10 configuration and print the README's table.
+	$(BIN)/python benchmarks/results.py
+
+clean:  ## Remove what the targets made, but not the runs.
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,66 @@
+"""What the tests share: a small data set on disk, the real one where it is, and the command line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlpcli.cifar10 import batches, synthetic
+
+ROOT = Path(__file__).parent.parent
+CONFIGS = ROOT / "configs"
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLPCLI_DATA_DIR", raising=False)
+
+
+@pytest.fixture(scope="session")
+def real_data_dir() -> Path:
+    """The folder that holds the real CIFAR-10."""
+    if not (folder := os.environ.get("MLPCLI_DATA_DIR")):
+        pytest.skip("needs the real CIFAR-10: set MLPCLI_DATA_DIR to the folder that holds it")
+    return Path(folder)
+
+
+def write_shapes(data_dir: Path, batch_rows: int = 40) -> Path:
+    """Write a small data set of shapes in the official layout; return `data_dir`."""
+    rng = np.random.default_rng(0)
+    folder = data_dir / batches.PYTHON_FOLDER
+    folder.mkdir(parents=True)
+    train, test = synthetic.draw(5 * batch_rows, rng), synthetic.draw(batch_rows, rng)
+    batches.write_folder(folder, synthetic.LABEL_NAMES, train, test)
+    return data_dir
+
+
+@pytest.fixture(scope="session")
+def shapes_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory with 200 training and 40 test images. Not to be written to."""
+    return write_shapes(tmp_path_factory.mktemp("shapes"))
+
+
+@pytest.fixture
+def mlpcli(tmp_path: Path) -> Command:
+    """Call the command line in a process of its own, in a folder of the test's own."""
+
+    def call(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "mlpcli", *map(str, arguments)],
+            cwd=options.pop("cwd", tmp_path),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            **options,
+        )
+
+    return call

@@ -1,0 +1,92 @@
+"""Losses: right at every logit, and their gradients proven."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlpcli.nn.losses import LOSSES, SigmoidCrossEntropy, SoftmaxCrossEntropy, SquaredError
+
+REAL = [np.float32, np.float64]
+
+
+def one_hot(labels: list[int], classes: int, dtype: type) -> np.ndarray:
+    return np.eye(classes, dtype=dtype)[labels]
+
+
+@given(t=st.floats(-30, 30), y=st.sampled_from([0.0, 1.0]))
+def test_sigmoid_cross_entropy_is_equation_3(t: float, y: float) -> None:
+    ours = SigmoidCrossEntropy(1, 1, np.float64).forward(np.array([[t]]), np.array([[y]]))
+    p = 1 / (1 + math.exp(-t))
+    q = 1 / (1 + math.exp(t))  # 1 − p, without the cancellation
+    assert ours == pytest.approx(-y * math.log(p) - (1 - y) * math.log(q), rel=1e-12, abs=1e-15)
+
+
+@given(t=st.floats(-30, 30), y=st.floats(0, 1))
+def test_squared_error_is_equation_1(t: float, y: float) -> None:
+    ours = SquaredError(1, 1, np.float64).forward(np.array([[t]]), np.array([[y]]))
+    assert ours == pytest.approx(0.5 * (1 / (1 + math.exp(-t)) - y) ** 2, rel=1e-9, abs=1e-20)
+
+
+@given(logits=st.lists(st.floats(-30, 30), min_size=3, max_size=3), label=st.integers(0, 2))
+def test_softmax_cross_entropy_is_minus_the_log_of_its_share(
+    logits: list[float], label: int
+) -> None:
+    loss = SoftmaxCrossEntropy(1, 3, np.float64)
+    share = math.exp(logits[label]) / sum(map(math.exp, logits))
+    ours = loss.forward(np.array([logits]), one_hot([label], 3, np.float64))
+    assert ours == pytest.approx(-math.log(share), rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize("dtype", REAL)
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("size", [20.0, 1e4])
+def test_far_logits_give_finite_losses_and_gradients(name: str, dtype: type, size: float) -> None:
+    T = np.array([[size, -size], [-size, size]], dtype)
+    Y = one_hot([0, 0], 2, dtype)
+    loss = LOSSES[name](2, 2, dtype)
+    value, gradient = loss.forward(T, Y), loss.backward(T, Y).copy()
+    assert math.isfinite(value)
+    assert value > 0
+    assert np.isfinite(gradient).all()
+
+
+def test_a_wrong_sure_answer_costs_its_logit() -> None:
+    T, Y = np.array([[20.0]], np.float32), np.array([[0.0]], np.float32)
+    assert SigmoidCrossEntropy(1, 1, np.float32).forward(T, Y) == pytest.approx(20.0)
+
+
+@pytest.mark.parametrize("dtype", REAL)
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_batch_is_the_mean_of_its_examples(name: str, dtype: type) -> None:
+    rng = np.random.default_rng(0)
+    T, Y = rng.normal(size=(5, 3)).astype(dtype), one_hot([0, 1, 2, 1, 0], 3, dtype)
+    loss = LOSSES[name](5, 3, dtype)
+    whole, gradient = loss.forward(T, Y), loss.backward(T, Y).copy()
+    singles = [loss.forward(T[i : i + 1], Y[i : i + 1]) for i in range(5)]
+    assert whole == pytest.approx(np.mean(singles), rel=1e-6)
+    for i in range(5):
+        single = loss.backward(T[i : i + 1], Y[i : i + 1])[0]
+        np.testing.assert_allclose(gradient[i] * 5, single, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_gradients_equal_the_complex_step_at_the_origin_too(name: str) -> None:
+    T, Y = np.zeros((2, 3)), one_hot([0, 2], 3, np.float64)
+    gradient = LOSSES[name](2, 3, np.float64).backward(T, Y)
+    shadow, h = LOSSES[name](2, 3, np.complex128), 1e-30
+    for index in np.ndindex(T.shape):
+        step = T.astype(np.complex128)
+        step[index] += 1j * h
+        assert shadow.forward(step, Y).imag / h == pytest.approx(gradient[index], rel=1e-14)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_predictions_lie_between_0_and_1(name: str) -> None:
+    T = np.array([[-50.0, 0.0, 50.0]])
+    probs = LOSSES[name](1, 3, np.float64).probs(T)
+    assert ((probs >= 0) & (probs <= 1)).all()

@@ -183,13 +183,14 @@ class _Reader:
             if isinstance(node, yaml.ScalarNode) and not node.style and node.value in _NULLS:
                 return None
             (hint,) = (arm for arm in get_args(hint) if arm is not NoneType)
+            return self.scalar(node, hint, path, or_null=" or null")
         if get_origin(hint) is tuple:
             if not isinstance(node, yaml.SequenceNode):
                 self.refuse(node, path, _describe(node), _expected(hint))
             return tuple(self.scalar(item, get_args(hint)[0], path) for item in node.value)
         return self.scalar(node, hint, path)
 
-    def scalar(self, node: Any, hint: Any, path: str) -> Any:
+    def scalar(self, node: Any, hint: Any, path: str, or_null: str = "") -> Any:
         """Return a scalar node's value as int, float, bool, str or one of a Literal's names."""
         text = node.value if isinstance(node, yaml.ScalarNode) else ""
         plain = isinstance(node, yaml.ScalarNode) and not node.style
@@ -210,7 +211,7 @@ class _Reader:
         if hint is str and is_text:
             return text
         quote = ", in quotes" if hint is str and plain else ""
-        return self.refuse(node, path, _describe(node), _expected(hint) + quote)
+        return self.refuse(node, path, _describe(node), _expected(hint) + quote + or_null)
 
     def refuse(self, node: Any, path: str, found: str, expected: str) -> NoReturn:
         where = self.at(node.start_mark)
@@ -254,7 +255,7 @@ def _describe(node: Any) -> str:
 
 def _expected(hint: Any) -> str:
     if get_origin(hint) is UnionType:
-        return " or ".join("null" if arm is NoneType else _expected(arm) for arm in get_args(hint))
+        return f"{_expected(get_args(hint)[0])} or null"
     if get_origin(hint) is tuple:
         return "a list of whole numbers, as in [512, 256]"
     if get_origin(hint) is Literal:

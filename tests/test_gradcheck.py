@@ -84,7 +84,8 @@ def test_noise_of_a_billionth_is_caught(monkeypatch: Patch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("a", "b", "error"), [([0], [0], 0), ([1], [0], 1), ([1, 1], [1, -1], 2**0.5), ([np.nan], [1], np.inf)]
+    ("a", "b", "error"),
+    [([0], [0], 0), ([1], [0], 1), ([1, 1], [1, -1], 2**0.5), ([np.nan], [1], np.inf)],
 )
 def test_relative_error(a: list[float], b: list[float], error: float) -> None:
     assert relative_error(np.array(a, float), np.array(b, float)) == pytest.approx(error)

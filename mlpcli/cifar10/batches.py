@@ -5,7 +5,6 @@ An image is 3072 bytes: 1024 red, then 1024 green, then 1024 blue, each 32 rows 
 
 from __future__ import annotations
 
-import contextlib
 import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -171,10 +170,6 @@ def _pixels(value: Any, path: Path) -> Images:
             pass
         case _:
             raise DataError(f"{path}: expected data to be an array of uint8, (rows, {PIXELS})")
-    match content:
-        case Call("encode", (str(text), "latin1")):  # bytes, in Python 3's protocol 2
-            with contextlib.suppress(UnicodeEncodeError):
-                content = text.encode("latin-1")
     if not isinstance(content, (bytes, memoryview)):
         raise DataError(f"{path}: expected the pixels to be bytes")
     if len(content) != rows * PIXELS:

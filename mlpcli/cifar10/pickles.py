@@ -39,7 +39,7 @@ class Call:
 
 
 def read_pickle(data: bytes, source: str) -> Any:
-    """Return the pickle's value, of dicts, lists, tuples, str, int, bool, None, Global and Call.
+    """Return the pickle's value, of dict, list, tuple, str, bytes, int, bool, None, Global, Call.
 
     Short Python 2 strings come as str, in Latin-1; long ones and bytes come as views of `data`.
     Raises DataError, naming `source`, for anything that a CIFAR-10 batch does not hold.
@@ -48,8 +48,20 @@ def read_pickle(data: bytes, source: str) -> Any:
         return _Machine(data).run()
     except _RefusedError as refused:
         raise DataError(f"{source}: not a CIFAR-10 batch: {refused}") from None
-    except (ValueError, LookupError, TypeError):  # what torn or crafted opcodes come to
+    except (
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+    ):  # what torn or crafted opcodes come to
         raise DataError(f"{source}: not a CIFAR-10 batch: torn, or not a pickle") from None
+
+
+def _encoded(text: str, encoding: str) -> bytes:
+    """The bytes that Python 3 wrote, in protocol 2, as text to be encoded."""
+    if encoding != "latin1":
+        raise _RefusedError(f"it encodes text as {encoding}")
+    return text.encode("latin-1")
 
 
 class _RefusedError(Exception):
@@ -147,7 +159,11 @@ class _Machine:
                 arguments, function = pop(), pop()
                 if not isinstance(function, Global) or not isinstance(arguments, tuple):
                     raise _RefusedError("it calls what is not a function")
-                push(Call(function.name, arguments))
+                push(
+                    _encoded(*arguments)
+                    if function.name == "encode"
+                    else Call(function.name, arguments)
+                )
             case "b":  # BUILD
                 state = pop()
                 self.top(Call).state = state
@@ -192,7 +208,7 @@ class _Machine:
 
     def set_items(self, items: list[Any]) -> None:
         keys, values = items[::2], items[1::2]
-        if not all(isinstance(key, (str, memoryview)) for key in keys):
+        if not all(isinstance(key, (str, bytes, memoryview)) for key in keys):
             raise _RefusedError("its keys are not strings")
         names = [key if isinstance(key, str) else str(key, "latin-1") for key in keys]
         self.top(dict).update(zip(names, values, strict=True))

@@ -113,7 +113,9 @@ def test_a_short_batch_gives_what_a_network_of_its_size_gives() -> None:
     np.testing.assert_array_equal(*results)
 
 
-@pytest.mark.parametrize(("name", "variance"), [("glorot", 2 / 400), ("he", 2 / 300), ("lecun", 1 / 300)])
+@pytest.mark.parametrize(
+    ("name", "variance"), [("glorot", 2 / 400), ("he", 2 / 300), ("lecun", 1 / 300)]
+)
 def test_initial_weights_have_their_variance_and_biases_are_zero(
     name: str, variance: float
 ) -> None:

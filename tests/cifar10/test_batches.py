@@ -1,0 +1,171 @@
+"""Batch files: read as they were written, and refused where they are anything else."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import pickletools
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlpcli.cifar10 import batches
+from mlpcli.cifar10.pickles import read_pickle
+from mlpcli.errors import DataError
+
+ROWS = 40
+
+
+@pytest.fixture
+def folder(shapes_dir: Path, tmp_path: Path) -> Path:
+    """A copy of the small data set that the test may spoil."""
+    shutil.copytree(shapes_dir, tmp_path, dirs_exist_ok=True)
+    return tmp_path / batches.PYTHON_FOLDER
+
+
+def read_train(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    return batches.open_folder(folder.parent).read(batches.TRAIN_BATCHES)
+
+
+def test_a_folder_reads_as_pickle_itself_reads_it(folder: Path) -> None:
+    images, labels = read_train(folder)
+    for i, name in enumerate(batches.TRAIN_BATCHES):
+        batch = pickle.loads((folder / name).read_bytes())
+        np.testing.assert_array_equal(images[i * ROWS : (i + 1) * ROWS], batch["data"])
+        assert labels[i * ROWS : (i + 1) * ROWS].tolist() == batch["labels"]
+    assert images.dtype == np.uint8
+    assert images.flags.c_contiguous
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_batches_written_again_by_python_3_are_read(
+    folder: Path, protocol: int, order: str
+) -> None:
+    expected, _ = read_train(folder)
+    for name in batches.TRAIN_BATCHES:
+        batch = pickle.loads((folder / name).read_bytes())
+        batch["data"] = np.asarray(batch["data"], order=order)
+        encoded = {key.encode(): value for key, value in batch.items()}
+        (folder / name).write_bytes(pickle.dumps(encoded, protocol))
+    np.testing.assert_array_equal(read_train(folder)[0], expected)
+
+
+def test_the_binary_version_is_read(folder: Path) -> None:
+    images, labels = read_train(folder)
+    binary = folder.parent / batches.BINARY_FOLDER
+    binary.mkdir()
+    for i, name in enumerate(batches.TRAIN_BATCHES):
+        part = slice(i * ROWS, (i + 1) * ROWS)
+        rows = np.hstack([labels[part, None].astype(np.uint8), images[part]])
+        (binary / f"{name}.bin").write_bytes(rows.tobytes())
+    names = batches.open_folder(folder.parent).label_names
+    (binary / "batches.meta.txt").write_text("\n".join(names) + "\n\n")
+    shutil.rmtree(folder)
+
+    found = batches.open_folder(folder.parent)
+    assert found.label_names == names
+    again, labels_again = found.read(batches.TRAIN_BATCHES)
+    np.testing.assert_array_equal(again, images)
+    np.testing.assert_array_equal(labels_again, labels)
+    (binary / "data_batch_2.bin").write_bytes(b"\0" * 5000)
+    with pytest.raises(DataError, match="multiple of 3073"):
+        found.read(batches.TRAIN_BATCHES)
+
+
+class Runs:
+    """Would make a folder if pickle built it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+def test_no_code_in_a_pickle_runs(folder: Path, tmp_path: Path) -> None:
+    for protocol in range(6):
+        (folder / "data_batch_1").write_bytes(pickle.dumps(Runs(tmp_path / "ran"), protocol))
+        with pytest.raises(DataError, match="not a CIFAR-10 batch"):
+            read_train(folder)
+    assert not (tmp_path / "ran").exists()
+
+
+def spoil(folder: Path, **changes: object) -> None:
+    path = folder / "data_batch_1"
+    batch = pickle.loads(path.read_bytes()) | changes
+    path.write_bytes(pickle.dumps(batch, protocol=2))
+
+
+PIXELS = np.zeros((ROWS, 3072), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": PIXELS.astype(np.int16)}, "array of uint8"),
+        ({"data": PIXELS[:, :3000]}, "array of uint8"),
+        ({"data": PIXELS.astype(object)}, "array of uint8"),
+        ({"data": PIXELS.tolist()}, "array of uint8"),
+        ({"data": PIXELS[:7]}, "found 7 images but 40 labels"),
+        ({"data": PIXELS[:7], "labels": [0] * 7}, "found 7 images, expected 40"),
+        ({"labels": [0.5] * ROWS}, "pickle opcode 0x47"),
+        ({"labels": [-1] * ROWS}, "labels"),
+        ({"labels": [True] * ROWS}, "labels"),
+        ({"labels": [10] * ROWS}, "found label 10, expected 0 to 9"),
+        ({"labels": None}, "labels"),
+    ],
+)
+def test_a_batch_that_is_not_cifar10_is_refused(
+    folder: Path, changes: dict[str, object], message: str
+) -> None:
+    spoil(folder, **changes)
+    with pytest.raises(DataError, match=message) as caught:
+        read_train(folder)
+    assert "data_batch_1" in str(caught.value)
+
+
+def test_files_that_are_missing_or_torn_are_named(folder: Path) -> None:
+    path = folder / "data_batch_3"
+    whole = path.read_bytes()
+    for content in (whole[:-1], whole[: len(whole) // 2], b"", b"garbage", b"\0" * 33 * 2**20):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match="data_batch_3"):
+            read_train(folder)
+    path.unlink()
+    with pytest.raises(DataError, match="data_batch_3: missing"):
+        read_train(folder)
+    path.mkdir()
+    with pytest.raises(DataError, match="cannot be read"):
+        read_train(folder)
+    with pytest.raises(DataError, match="found no cifar-10-batches-py"):
+        batches.open_folder(folder)
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_a_mutated_pickle_is_read_or_refused_and_nothing_else(data: st.DataObject) -> None:
+    batch = {"labels": [0, 1], "data": np.zeros((2, 3072), np.uint8), "batch_label": "x"}
+    raw = bytearray(pickle.dumps(batch, data.draw(st.sampled_from([2, 4]))))
+    offsets = [position for _, _, position in pickletools.genops(bytes(raw))]
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.sampled_from(offsets) | st.integers(0, len(raw) - 1))
+        raw[at] = data.draw(st.integers(0, 255))
+    path = Path("mutated")
+    try:
+        images, labels = batches._parse_python(bytes(raw), path)
+    except DataError:
+        return
+    assert images.shape == (len(labels), 3072)
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_do_more_than_be_refused(raw: bytes) -> None:
+    try:
+        read_pickle(raw, "fuzz")
+    except DataError:
+        pass

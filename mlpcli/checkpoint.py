@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlpcli.config import Config, from_dict, to_dict
-from mlpcli.errors import CheckpointError, ConfigError
+from mlpcli.errors import CheckpointError
 from mlpcli.files import replacing
 from mlpcli.nn.network import Network
 
@@ -78,7 +77,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
 def load(path: Path) -> Checkpoint:
     """Read a checkpoint; raises CheckpointError, naming the file, for anything but a whole one."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         metadata = json.loads(str(arrays.pop("metadata")))
         if metadata["format"] != FORMAT:
@@ -101,7 +100,7 @@ def load(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path}: no such checkpoint") from None
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, ConfigError) as error:
+    except Exception as error:  # whatever a torn, foreign or crafted file leads to
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path}: not a checkpoint of mlpcli: {reason}") from None
     return checkpoint

@@ -8,6 +8,7 @@ import fcntl
 import io
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,8 +111,8 @@ def create(runs_dir: Path, name: str) -> Run:
     """Make `runs_dir/<name>-<number>/`, numbered one above the highest there is."""
     try:
         runs_dir.mkdir(parents=True, exist_ok=True)
-        taken = [path.name.rpartition("-")[2] for path in runs_dir.glob(f"{name}-*")]
-        number = max((int(n) for n in taken if n.isdecimal()), default=0) + 1
+        taken = (re.fullmatch(rf"{re.escape(name)}-(\d+)", p.name) for p in runs_dir.iterdir())
+        number = max((int(match[1]) for match in taken if match), default=0) + 1
         while True:
             run = Run(runs_dir / f"{name}-{number}")
             try:

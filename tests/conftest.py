@@ -1,4 +1,4 @@
-"""What the tests share: a small data set on disk, the real one where it is, and the command line."""
+"""What the tests share: a small data set on disk, the real one, and the command line."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ CONFIGS = ROOT / "configs"
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
+REAL_DATA_DIR = os.environ.get("MLPCLI_DATA_DIR")
+
+
 @pytest.fixture(autouse=True)
 def _no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLPCLI_DATA_DIR", raising=False)
@@ -27,9 +30,9 @@ def _no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def real_data_dir() -> Path:
     """The folder that holds the real CIFAR-10."""
-    if not (folder := os.environ.get("MLPCLI_DATA_DIR")):
+    if not REAL_DATA_DIR:
         pytest.skip("needs the real CIFAR-10: set MLPCLI_DATA_DIR to the folder that holds it")
-    return Path(folder)
+    return Path(REAL_DATA_DIR)
 
 
 def write_shapes(data_dir: Path, batch_rows: int = 40) -> Path:

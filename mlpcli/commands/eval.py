@@ -88,9 +88,9 @@ def _print_table(split: str, result: Evaluation, names: tuple[str, ...]) -> None
     )
     click.echo()
     width = max(len(name) for name in names)
-    head = "".join(f"{name[:5]:>6}" for name in names)
+    head = "".join(f"{name[:4]:>5}" for name in names)
     click.echo(f"{'':{width}} recall  prec.{head}")
     figures = zip(names, result.recall, result.precision, result.confusion, strict=True)
     for name, recall, precision, row in figures:
-        counts = "".join(f"{count:6}" for count in row)
+        counts = "".join(f"{count:5}" for count in row)
         click.echo(f"{name:{width}} {recall:6.1%} {precision:6.1%}{counts}")

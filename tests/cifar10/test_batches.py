@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import pickletools
@@ -165,7 +166,5 @@ def test_a_mutated_pickle_is_read_or_refused_and_nothing_else(data: st.DataObjec
 
 @given(st.binary(max_size=300))
 def test_no_bytes_do_more_than_be_refused(raw: bytes) -> None:
-    try:
+    with contextlib.suppress(DataError):
         read_pickle(raw, "fuzz")
-    except DataError:
-        pass

@@ -203,5 +203,5 @@ def test_attempts_are_bounded(server: Server, tmp_path: Path) -> None:
 
 def test_nobody_there_is_said_in_one_line(tmp_path: Path) -> None:
     source = Source("a.tar.gz", DIGEST, None, ("http://127.0.0.1:1/a.tar.gz",))
-    with pytest.raises(DataError, match="127.0.0.1:1: no connection"):
+    with pytest.raises(DataError, match=r"127\.0\.0\.1:1: no connection"):
         download(source, tmp_path, lambda host, done, total: None)

@@ -1,0 +1,83 @@
+"""A run's folder: numbered, never overwritten, and held by one process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mlpcli import runs
+from mlpcli.errors import CheckpointError, LockedError, MlpcliError
+from mlpcli.runs import METRICS
+
+
+def test_runs_count_up_and_overwrite_nothing(tmp_path: Path) -> None:
+    names = [runs.create(tmp_path / "runs", "note").folder.name for _ in range(3)]
+    assert names == ["note-1", "note-2", "note-3"]
+    (tmp_path / "runs" / "note-1" / "checkpoints").rmdir()
+    (tmp_path / "runs" / "note-1").rmdir()
+    assert runs.create(tmp_path / "runs", "note").folder.name == "note-4"
+    assert runs.create(tmp_path / "runs", "other").folder.name == "other-1"
+
+
+def test_a_name_that_another_begins_with_counts_for_itself(tmp_path: Path) -> None:
+    runs.create(tmp_path, "note-big")
+    assert runs.create(tmp_path, "note").folder.name == "note-1"
+
+
+def test_a_run_is_one_only_with_its_configuration(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="not a run's folder"):
+        runs.open_run(tmp_path)
+
+
+def test_runs_cannot_be_made_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(MlpcliError, match="no run can be made there"):
+        runs.create(tmp_path / "file", "note")
+
+
+def row(epoch: int) -> dict[str, object]:
+    return dict.fromkeys(METRICS, 0.5) | {"epoch": epoch, "val/loss": None}
+
+
+def test_metrics_are_cut_back_and_never_doubled(tmp_path: Path) -> None:
+    run = runs.create(tmp_path, "note")
+    run.cut_metrics(0)
+    for epoch in (1, 2, 3):
+        run.append_metrics(row(epoch))
+    run.cut_metrics(2)
+    run.append_metrics(row(3))
+    lines = run.metrics.read_text().splitlines()
+    assert lines[0] == ",".join(METRICS)
+    assert [line.split(",")[0] for line in lines[1:]] == ["1", "2", "3"]
+    assert lines[1] == "1,0.5,0.5,,0.5,0.5,0.5,0.5"
+
+
+def test_a_torn_last_row_is_dropped(tmp_path: Path) -> None:
+    run = runs.create(tmp_path, "note")
+    run.cut_metrics(0)
+    run.append_metrics(row(1))
+    with run.metrics.open("a") as file:
+        file.write("2,0.")
+    run.cut_metrics(1)
+    assert len(run.metrics.read_text().splitlines()) == 2
+
+
+def test_one_folder_has_one_writer_and_the_second_is_told_who(tmp_path: Path) -> None:
+    run = runs.create(tmp_path, "note")
+    code = (
+        "import sys, mlpcli.runs, pathlib; "
+        "run = mlpcli.runs.Run(pathlib.Path(sys.argv[1])); lock = run.locked(); lock.__enter__(); "
+        "print('held', flush=True); sys.stdin.read()"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", code, str(run.folder)], **pipes) as holder:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(LockedError, match=f"in use by process {holder.pid}"), run.locked():
+            pass
+        holder.kill()
+    with run.locked():  # the lock died with its process
+        assert (run.folder / "lock").read_text().strip() == str(os.getpid())

@@ -26,6 +26,7 @@ ATTEMPTS = 4  # at one address, without a single new byte
 FIRST_PAUSE = 1.0  # seconds before the second attempt; doubled before each further one
 
 Progress = Callable[[str, int, int | None], None]  # host, bytes so far, bytes in all
+Notice = Callable[[str], None]  # what went wrong and what is done about it
 
 
 class _TransferError(Exception):
@@ -36,7 +37,7 @@ class _TransferError(Exception):
         self.final = final
 
 
-def download(source: Source, folder: Path, progress: Progress) -> Path:
+def download(source: Source, folder: Path, progress: Progress, notice: Notice) -> Path:
     """Fetch `source` into `folder` and return its path; what a broken-off call had is kept.
 
     Raises DataError where no address yields the archive with the expected digest.
@@ -48,9 +49,10 @@ def download(source: Source, folder: Path, progress: Progress) -> Path:
     problems = []
     for url in source.urls:
         try:
-            _fetch(url, part, source, progress)
+            _fetch(url, part, source, progress, notice)
         except _TransferError as error:
             problems.append(f"{_host(url)}: {error}")
+            notice(problems[-1])
             continue
         part.replace(archive)
         sync_folder(folder)
@@ -61,18 +63,24 @@ def download(source: Source, folder: Path, progress: Progress) -> Path:
     )
 
 
-def _fetch(url: str, part: Path, source: Source, progress: Progress) -> None:
+def _fetch(
+    url: str, part: Path, source: Source, progress: Progress, notice: Notice
+) -> None:  # fmt: skip
     """Bring `part` to the whole of `source` from one address, however many attempts it takes."""
     failures = 0
     while True:
         before = _size(part)
+        if before and file_sha256(part) == source.sha256:  # it only lacked its name
+            return
         try:
             _transfer(url, part, source, progress)
         except _TransferError as error:
             failures = 1 if _size(part) > before else failures + 1
             if error.final or failures == ATTEMPTS:
                 raise
-            time.sleep(FIRST_PAUSE * 2 ** (failures - 1))
+            pause = FIRST_PAUSE * 2 ** (failures - 1)
+            notice(f"{_host(url)}: {error}; trying again in {pause:g} s")
+            time.sleep(pause)
             continue
         if file_sha256(part) == source.sha256:
             return
@@ -106,8 +114,8 @@ def _transfer(url: str, part: Path, source: Source, progress: Progress) -> None:
                     progress(_host(url), file.tell(), total or source.size)
                 file.flush()
                 os.fsync(file.fileno())
-            if total is not None and _size(part) < total:
-                raise _TransferError(f"broke off after {_size(part)} of {total} bytes")
+            if _size(part) < (total or source.size or 0):
+                raise _TransferError("broke off")
     except requests.RequestException as error:
         raise _TransferError(_reason(error)) from None
     except OSError as error:
@@ -144,7 +152,7 @@ def _chunks(response: requests.Response) -> Iterator[bytes]:
         while chunk := response.raw.read(CHUNK, decode_content=False):
             yield chunk
     except Exception as error:  # urllib3 raises its own kinds here, not those of requests
-        raise _TransferError(_reason(error)) from None
+        raise _TransferError("timed out" if "timed out" in str(error) else "broke off") from None
 
 
 def file_sha256(path: Path) -> str:
@@ -166,7 +174,7 @@ def _host(url: str) -> str:
 
 def _reason(error: Exception) -> str:
     """Say shortly what a network error is."""
-    if isinstance(error, requests.Timeout) or "timed out" in str(error):
+    if isinstance(error, requests.Timeout):
         return "timed out"
     if isinstance(error, requests.exceptions.SSLError):
         return "its certificate is not valid"

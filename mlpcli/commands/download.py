@@ -130,4 +130,8 @@ def _fetch(source: Source, folder: Path) -> Path:
             bar.set_description(host, refresh=False)
             bar.update(done - bar.n)
 
-        return download(source, folder, progress)
+        def notice(text: str) -> None:
+            bar.clear()
+            click.echo(text, err=True)
+
+        return download(source, folder, progress, notice)

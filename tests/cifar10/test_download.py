@@ -83,6 +83,10 @@ def portal(handler: BaseHTTPRequestHandler, start: int) -> None:
     send(handler, 200, page, {"Content-Length": str(len(page))}, len(page))
 
 
+def without_length_broken_off(handler: BaseHTTPRequestHandler, start: int) -> None:
+    send(handler, 200, BODY, {}, 100_000)
+
+
 def status(code: int) -> Answer:
     return lambda handler, start: send(handler, code, b"", {"Content-Length": "0"}, 0)
 
@@ -102,7 +106,7 @@ def server() -> Iterator[Server]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        thread = threading.Thread(target=http.serve_forever)
+        thread = threading.Thread(target=http.serve_forever, args=[0.01])
         thread.start()
         state.url = f"http://127.0.0.1:{http.server_port}/a.tar.gz"
         yield state
@@ -116,8 +120,14 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def fetch(server: Server, folder: Path, *more_urls: str) -> Path:
-    source = Source("a.tar.gz", DIGEST, len(BODY), (server.url, *more_urls))
-    return download(source, folder, lambda host, done, total: None)
+    return collect(Source("a.tar.gz", DIGEST, len(BODY), (server.url, *more_urls)), folder)[0]
+
+
+def collect(source: Source, folder: Path) -> tuple[Path, list[str]]:
+    """Download, and return the archive with the notices that were given."""
+    notices: list[str] = []
+    path = download(source, folder, lambda host, done, total: None, notices.append)
+    return path, notices
 
 
 @pytest.mark.parametrize(
@@ -130,6 +140,7 @@ def fetch(server: Server, folder: Path, *more_urls: str) -> Path:
         [broken_off, from_elsewhere],
         [broken_off, status(416), whole],
         [without_length],
+        [without_length_broken_off, whole],
         [status(500), status(429), whole],
     ],
     ids=lambda answers: "-".join(getattr(a, "__name__", "?") for a in answers),
@@ -153,6 +164,14 @@ def test_what_a_killed_download_had_is_gone_on_with(server: Server, tmp_path: Pa
     server.answers = [whole]
     assert fetch(server, tmp_path).read_bytes() == BODY
     assert server.ranges == ["bytes=200000-"]
+
+
+def test_a_download_killed_before_its_renaming_needs_no_request(
+    server: Server, tmp_path: Path
+) -> None:
+    (tmp_path / "a.tar.gz.part").write_bytes(BODY)
+    assert fetch(server, tmp_path).read_bytes() == BODY
+    assert server.ranges == []
 
 
 def test_a_whole_archive_is_not_fetched_again(server: Server, tmp_path: Path) -> None:
@@ -194,6 +213,15 @@ def test_what_is_not_the_archive_is_refused(
     assert not (tmp_path / "a.tar.gz").exists()
 
 
+def test_a_user_is_told_what_is_waited_for(server: Server, tmp_path: Path) -> None:
+    server.answers = [broken_off, status(503), whole]
+    _, notices = collect(Source("a.tar.gz", DIGEST, len(BODY), (server.url,)), tmp_path)
+    assert [notice.partition(": ")[2] for notice in notices] == [
+        "broke off; trying again in 0.001 s",
+        "answered 503 Service Unavailable; trying again in 0.002 s",
+    ]
+
+
 def test_attempts_are_bounded(server: Server, tmp_path: Path) -> None:
     server.answers = [status(503)]
     with pytest.raises(DataError):
@@ -204,4 +232,4 @@ def test_attempts_are_bounded(server: Server, tmp_path: Path) -> None:
 def test_nobody_there_is_said_in_one_line(tmp_path: Path) -> None:
     source = Source("a.tar.gz", DIGEST, None, ("http://127.0.0.1:1/a.tar.gz",))
     with pytest.raises(DataError, match=r"127\.0\.0\.1:1: no connection"):
-        download(source, tmp_path, lambda host, done, total: None)
+        collect(source, tmp_path)

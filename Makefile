@@ -3,7 +3,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench results clean
+.PHONY: help install demo test check bench clean
 
 help:  ## List the targets.
 	@sed -n 's/^\([a-z]*\):.*##/\1	/p' $(MAKEFILE_LIST) | expand -t 10
@@ -32,7 +32,7 @@ check: $(VENV)/test-installed  ## Lint, check the formatting and the types.
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-results: install  ## Train every CIFAR-10 configuration and print the README's table.
+bench: install  ## Train every CIFAR-10 configuration and print the README's table.
 	$(BIN)/python benchmarks/results.py
 
 clean:  ## Remove what the targets made, but not the runs.

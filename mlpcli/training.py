@@ -109,13 +109,13 @@ class Training:
         Raises DivergedError as soon as a loss or a parameter is not finite.
         """
         patience = self.config.training.patience or math.inf
-        with np.errstate(all="ignore"):  # what is not finite is found and named by _diverged
-            while (
-                self.progress.epoch < self.config.training.epochs
-                and self.progress.epoch - self.progress.best_epoch < patience
-            ):
-                yield self._epoch(on_step)
+        while (
+            self.progress.epoch < self.config.training.epochs
+            and self.progress.epoch - self.progress.best_epoch < patience
+        ):
+            yield self._epoch(on_step)
 
+    @np.errstate(all="ignore")  # what is not finite is found, and named by _diverged
     def _epoch(self, on_step: Callable[[Progress], None]) -> EpochResult:
         progress, network, loss = self.progress, self.network, self.loss
         clock = time.perf_counter()

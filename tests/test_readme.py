@@ -1,0 +1,104 @@
+"""The README: its commands exist, its keys are the code's, and its five lines classify an image."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import operator
+import re
+import shlex
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import numpy as np
+import pytest
+import yaml
+from conftest import CONFIGS, ROOT, Command
+
+from mlpcli import checkpoint
+from mlpcli.cifar10 import synthetic
+from mlpcli.cli import cli
+from mlpcli.config import Config
+from mlpcli.strict_yaml import dotted_keys
+
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(kind: str) -> list[str]:
+    return re.findall(rf"^```{kind}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+
+def commands() -> list[str]:
+    """Every line that calls mlpcli: in shell blocks, in transcripts, and in the CI step."""
+    lines = "\n".join(blocks("sh") + blocks("console") + blocks("yaml")).splitlines()
+    return [m[1] for line in lines if (m := re.match(r"\s*\$?\s*(mlpcli [^#]*[^#\s])", line))]
+
+
+def test_the_readme_has_commands() -> None:
+    assert len(commands()) > 10
+
+
+@pytest.mark.parametrize("line", commands())
+def test_every_command_in_the_readme_is_one(line: str) -> None:
+    _, name, *arguments = shlex.split(line.partition(">")[0])
+    command = cli.get_command(cli.make_context("mlpcli", ["--help"], resilient_parsing=True), name)
+    assert command is not None
+    context = command.make_context(name, arguments)  # parses, and runs nothing
+    if config := context.params.get("config"):
+        assert (ROOT / config).is_file()
+
+
+def test_every_make_target_in_the_readme_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"\bmake ([a-z]+)", README):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_every_shipped_configuration_is_described() -> None:
+    for path in CONFIGS.glob("*.yaml"):
+        assert f"| `{path.name}` |" in README
+
+
+def test_the_ci_step_is_valid_yaml() -> None:
+    (block,) = blocks("yaml")
+    (step,) = yaml.safe_load(block)
+    assert "--min-val-accuracy" in step["run"]
+
+
+def describe(hint: Any, default: object) -> str:
+    """What a key accepts, as the table of keys says it."""
+    if names := [arm for arm in get_args(hint) if isinstance(arm, str)]:
+        return " ".join(f"**{name}**" if name == default else name for name in names)
+    return json.dumps(default)
+
+
+def keys_table() -> str:
+    rows = ["| key | default | |", "|---|---|---|"]
+    for key in dotted_keys(Config):
+        section, _, name = key.rpartition(".")
+        owner = type(operator.attrgetter(section)(Config())) if section else Config
+        (item,) = (field for field in dataclasses.fields(owner) if field.name == name)
+        default = describe(get_type_hints(owner)[name], item.default)
+        rows.append(f"| `{key}` | {default} | {item.metadata['doc']} |")
+    return "\n".join(rows)
+
+
+def test_the_table_of_keys_is_the_codes() -> None:
+    assert keys_table() in README, f"the README's table of keys should be:\n{keys_table()}"
+
+
+def test_five_lines_of_numpy_classify_an_image(
+    mlpcli: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    assert mlpcli("train", CONFIGS / "smoke.yaml", "--set", "training.epochs=2").returncode == 0
+    monkeypatch.chdir(tmp_path)
+    (code,) = blocks("python")
+    images, _ = synthetic.draw(20, np.random.default_rng(0))
+    saved = checkpoint.load(tmp_path / "runs/smoke-1/checkpoints/best.npz")
+    logits = saved.network(20).forward((images / 255).astype(np.float32))
+    for image in images:
+        exec(code, {"image": image})
+    printed = capsys.readouterr().out.split("\n")[:-1]
+    assert printed == [saved.label_names[k] for k in logits.argmax(axis=1)]
+    assert len(set(printed)) > 2

@@ -134,5 +134,10 @@ def open_run(folder: Path) -> Run:
     return run
 
 
+def best_of(path: Path) -> Path:
+    """Return the best checkpoint of a run's folder, or a file's path as it is."""
+    return open_run(path).best if path.is_dir() else path
+
+
 def _is_within(row: dict[str, str], epochs: int) -> bool:
     return row["epoch"].isdecimal() and int(row["epoch"]) <= epochs

@@ -20,7 +20,7 @@ STOREYS = [
     {"strict_yaml"},
     {"config", "environment"},
     {"nn", "cifar10"},
-    {"features"},
+    {"features", "flaws", "diagnosis", "equations"},
     {"minibatches", "checkpoint", "runs"},
     {"evaluation"},
     {"training", "gradcheck"},

@@ -51,9 +51,7 @@ def evaluate(
     from mlpcli import runs
     from mlpcli.evaluation import evaluate_checkpoint
 
-    if checkpoint.is_dir():
-        checkpoint = runs.open_run(checkpoint).best
-    saved = checkpoints.load(checkpoint)
+    saved = checkpoints.load(runs.best_of(checkpoint))
     data = options.with_data_dir(saved.config, data_dir).data
     result = evaluate_checkpoint(saved, split, data)
     if as_json:

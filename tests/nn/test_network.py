@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlpcli.gradcheck import check_network, relative_error
+from mlpcli.gradcheck import relative_error
 from mlpcli.nn.activations import ACTIVATIONS
 from mlpcli.nn.initializers import INITIALIZERS
 from mlpcli.nn.losses import LOSSES
@@ -23,7 +23,7 @@ def random_problem(
     return X, np.eye(K, dtype=network.params.dtype)[rng.integers(K, size=batch)]
 
 
-@settings(deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     sizes=st.lists(st.integers(1, 6), min_size=2, max_size=5),
     activation=st.sampled_from(sorted(ACTIVATIONS)),
@@ -31,14 +31,23 @@ def random_problem(
     batch=st.integers(1, 5),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_every_gradient_agrees_with_the_complex_step_and_central_differences(
+def test_every_gradient_is_proven_in_random_networks(
     sizes: list[int], activation: str, loss: str, batch: int, seed: int
 ) -> None:
+    """Every entry, by the complex step alone: Im L(p + ih)/h."""
     rng = np.random.default_rng(seed)
     network = Network(sizes, activation, batch, np.float64)
     X, Y = random_problem(network, batch, rng)
-    for check in check_network(network, LOSSES[loss](batch, sizes[-1], np.float64), X, Y, rng):
-        assert check.passed, check
+    owner = LOSSES[loss](batch, sizes[-1], np.float64)
+    network.backward(owner.backward(network.forward(X), Y))
+    shadow, h = Network(sizes, activation, batch, np.complex128), 1e-30
+    shadow_loss = LOSSES[loss](batch, sizes[-1], np.complex128)
+    slopes = np.empty_like(network.params)
+    for k in range(len(slopes)):
+        shadow.params[...] = network.params
+        shadow.params[k] += 1j * h
+        slopes[k] = shadow_loss.forward(shadow.forward(X), Y).imag / h
+    assert relative_error(network.grads, slopes) < 1e-13
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

@@ -1,0 +1,130 @@
+"""Why a gradient is wrong: hypotheses, tried against a second, plain backward pass.
+
+The second pass shares no line of the first: its derivatives of loss and activation come from the
+complex step, so it needs no formula and serves every loss and activation. It is itself held
+against the complex step through the whole network by the tests.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlpcli.nn.activations import ACTIVATIONS
+from mlpcli.nn.losses import Loss
+from mlpcli.nn.network import Network
+
+Array = NDArray[np.float64]
+Gradients = dict[str, Array]
+STEP = 1e-30
+CLOSE = 1e-6  # relative, normwise: two gradients that are the same
+
+
+class Diagnosis:
+    """The hypotheses about one network, loss and batch."""
+
+    def __init__(self, network: Network, loss: Loss, X: Array, Y: Array) -> None:
+        self.batch_size = len(X)
+        self.right = reference_gradients(network, loss, X, Y)
+        self.underived = reference_gradients(network, loss, X, Y, derivative=False)
+        self.transposed = reference_gradients(network, loss, X, Y, transposed=True)
+
+    def explain(self, name: str, gradient: Array) -> str:  # noqa: PLR0911 - one a hypothesis
+        """Return the likely reason why the gradient of a tensor is wrong."""
+        right = self.right[name]
+        if not np.isfinite(gradient).all():
+            wrong = np.argwhere(~np.isfinite(gradient))
+            return f"{len(wrong)} entries are not finite, the first at {_index(wrong[0])}"
+        if not gradient.any():
+            return "the bias gradient is missing" if name[0] == "b" else "it is zero throughout"
+        factor = float(np.vdot(gradient, right) / np.vdot(right, right)) if right.any() else 0.0
+        if _close(gradient, factor * right):
+            return self._factor(factor)
+        if _close(gradient, self.underived[name]):
+            return "the activation's derivative is missing"
+        if _close(gradient, self.transposed[name]):
+            return "an error came down through a weight matrix that is not transposed"
+        if _close(gradient.ravel(), right.T.ravel()):
+            return "it is transposed"
+        return _where(gradient, right)
+
+    def _factor(self, factor: float) -> str:
+        n = self.batch_size
+        if np.isclose(factor, 1):
+            return "a second backward pass agrees with it: the forward pass is not analytic"
+        if np.isclose(factor, -1):
+            return "the sign is flipped: Y − Ŷ in the place of Ŷ − Y"
+        if np.isclose(factor, n):
+            return f"a factor n = {n}: the mean over the batch is missing"
+        if np.isclose(factor, 1 / n):
+            return f"a factor 1/n = 1/{n}: the mean over the batch is taken twice"
+        return f"a factor {factor:.6g}"
+
+
+def _where(gradient: Array, right: Array) -> str:
+    """Say where a gradient differs from the right one."""
+    difference = np.abs(gradient - right)
+    wrong = np.argwhere(difference > CLOSE * np.abs(right).max() * 1e-3)
+    if not len(wrong):
+        return "unknown"
+    if len(wrong) == 1:
+        at = tuple(wrong[0])
+        return (
+            f"one entry of {gradient.size} is wrong: {_index(at)} is {gradient[at]:.6g}, "
+            f"should be {right[at]:.6g}"
+        )
+    for axis, kind in enumerate(("row", "column")[: gradient.ndim]):
+        if gradient.ndim == 2 and len(np.unique(wrong[:, axis])) == 1:
+            return f"{kind} {wrong[0][axis]} alone is wrong"
+    return f"unknown: {len(wrong)} of {gradient.size} entries are wrong"
+
+
+def _index(at: Any) -> str:
+    return f"[{', '.join(str(int(i)) for i in at)}]"
+
+
+def _close(a: Array, b: Array) -> bool:
+    scale = max(np.linalg.norm(a), np.linalg.norm(b))
+    return bool(np.linalg.norm(a - b) <= CLOSE * scale)
+
+
+def reference_gradients(
+    network: Network, loss: Loss, X: Array, Y: Array,
+    *, derivative: bool = True, transposed: bool = False,
+) -> Gradients:  # fmt: skip
+    """Return the gradient of each tensor, by the plainest backward pass there is.
+
+    Without `derivative`, as if σ′ were forgotten; `transposed`, as if W were read for Wᵀ.
+    """
+    P, depth = network.parameters, len(network.layer_sizes) - 1
+    activation = ACTIVATIONS[network.activation]
+    Z, slopes = [X], []
+    for i in range(1, depth):
+        T = (Z[-1] @ P[f"W{i}"] + P[f"b{i}"]).astype(np.complex128)
+        stepped = activation(len(T), T.shape[1], np.complex128).forward(T + 1j * STEP)
+        Z.append(stepped.real.copy())
+        slopes.append(stepped.imag / STEP)  # a′(T)
+    G = _loss_slopes(type(loss), Z[-1] @ P[f"W{depth}"] + P[f"b{depth}"], Y)
+
+    gradients: Gradients = {}
+    for i in range(depth, 0, -1):
+        gradients[f"W{i}"] = Z[i - 1].T @ G
+        gradients[f"b{i}"] = G.sum(axis=0)
+        if i > 1:
+            W = P[f"W{i}"]
+            G = G @ (W.reshape(W.shape[::-1]) if transposed else W.T)
+            if derivative:
+                G = G * slopes[i - 2]
+    return gradients
+
+
+def _loss_slopes(loss: type[Loss], T: Array, Y: Array) -> Array:
+    """dL/dT, an entry at a time."""
+    shadow, G = loss(len(T), T.shape[1], np.complex128), np.empty_like(T)
+    for index in np.ndindex(*T.shape):
+        stepped = T.astype(np.complex128)
+        stepped[index] += 1j * STEP
+        G[index] = shadow.forward(stepped, Y).imag / STEP
+    return G

@@ -1,0 +1,188 @@
+"""The note's own formulas, written out with loops and checked against the code."""
+
+from __future__ import annotations
+
+import mpmath
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlpcli.nn.losses import LOSSES
+from mlpcli.nn.network import Network
+
+
+def gradients(
+    network: Network, loss: str, X: np.ndarray, Y: np.ndarray
+) -> dict[str, np.ndarray]:  # fmt: skip
+    owner = LOSSES[loss](*Y.shape, network.params.dtype)
+    network.backward(owner.backward(network.forward(X), Y))
+    return {name: gradient.copy() for name, gradient in network.gradients.items()}
+
+
+def sigma(t: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-t))
+
+
+def logistic(
+    seed: int, n: int, D: int
+) -> tuple[Network, np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+    """Binary logistic regression: the network with no hidden layer and one output."""
+    rng = np.random.default_rng(seed)
+    network = Network((D, 1), batch_size=n, dtype=np.float64)
+    network.params[...] = rng.standard_normal(D + 1)
+    X, y = rng.standard_normal((n, D)), rng.integers(2, size=(n, 1)).astype(float)
+    return network, X, y, sigma(X @ network.parameters["W1"] + network.parameters["b1"])
+
+
+binary = given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 6), D=st.integers(1, 5))
+
+
+@binary
+def test_equations_2_and_8_with_their_biases(seed: int, n: int, D: int) -> None:
+    network, X, y, yhat = logistic(seed, n, D)
+    for loss, errors in [
+        ("squared_error", (yhat - y) * yhat * (1 - yhat)),
+        ("sigmoid_cross_entropy", yhat - y),
+    ]:
+        found = gradients(network, loss, X, y)
+        dW, db = sum(errors[i] * X[i] for i in range(n)), sum(errors[i] for i in range(n))
+        np.testing.assert_allclose(n * found["W1"][:, 0], dW, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(n * found["b1"], db, rtol=1e-9, atol=1e-12)
+
+
+@binary
+def test_equations_4_to_8_are_one(seed: int, n: int, D: int) -> None:
+    network, X, y, s = logistic(seed, n, D)
+    ds = s * (1 - s) * X  # (5): ∂σ/∂W, a row an example
+    by_4 = (-y / s * ds - (1 - y) / (1 - s) * -ds).sum(axis=0)  # (4) and (6)
+    by_7 = (-y * (1 - s) * X + (1 - y) * s * X).sum(axis=0)
+    by_8 = ((s - y) * X).sum(axis=0)
+    np.testing.assert_allclose(by_4, by_8, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(by_7, by_8, rtol=1e-9, atol=1e-12)
+    found = n * gradients(network, "sigmoid_cross_entropy", X, y)["W1"][:, 0]
+    np.testing.assert_allclose(found, by_8, rtol=1e-9, atol=1e-12)
+
+
+def note_network(n: int, dtype: type = np.float64) -> tuple[Network, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(n)
+    network = Network((7, 5, 3), batch_size=n, dtype=dtype)
+    network.params[...] = rng.standard_normal(network.params.size)
+    X, Y = (
+        rng.standard_normal((n, 7)).astype(dtype),
+        np.eye(3, dtype=dtype)[rng.integers(3, size=n)],
+    )
+    return network, X, Y
+
+
+def test_the_notes_column_of_dW1() -> None:
+    """∂L/∂W₀¹ = xᵀ · ((ŷ−y) · W²[0,:]ᵀ) · δ₀ with δ₀ = σ′(t₁,₀): sign and x put right."""
+    network, x, y = note_network(1)
+    P = network.parameters
+    z = sigma(x @ P["W1"] + P["b1"])
+    yhat = sigma(z @ P["W2"] + P["b2"])
+    dW1 = gradients(network, "sigmoid_cross_entropy", x, y)["W1"]
+    for column in range(5):
+        delta = z[0, column] * (1 - z[0, column])
+        expected = x[0] * ((yhat - y)[0] @ P["W2"][column]) * delta
+        np.testing.assert_allclose(dW1[:, column], expected, rtol=1e-12)
+
+
+def test_a_batch_gradient_is_the_mean_of_single_ones() -> None:
+    network, X, Y = note_network(6)
+    whole = gradients(network, "sigmoid_cross_entropy", X, Y)
+    singles = [
+        gradients(network, "sigmoid_cross_entropy", X[i : i + 1], Y[i : i + 1]) for i in range(6)
+    ]
+    for name, gradient in whole.items():
+        mean = np.mean([single[name] for single in singles], axis=0)
+        np.testing.assert_allclose(gradient, mean, rtol=1e-12, atol=1e-15)
+
+
+def test_duplicated_examples_change_nothing() -> None:
+    network, X, Y = note_network(6)
+    once = gradients(network, "sigmoid_cross_entropy", X[:3], Y[:3])
+    twice = gradients(
+        network, "sigmoid_cross_entropy", np.vstack([X[:3], X[:3]]), np.vstack([Y[:3], Y[:3]])
+    )
+    for name, gradient in once.items():
+        np.testing.assert_allclose(twice[name], gradient, rtol=1e-12, atol=1e-16)
+
+
+def test_inputs_of_zero_move_the_biases_alone() -> None:
+    network, X, Y = note_network(4)
+    found = gradients(network, "sigmoid_cross_entropy", 0 * X, Y)
+    assert not found["W1"].any()
+    assert found["b1"].all()
+
+
+def test_the_notes_shapes() -> None:
+    network = Network((3072, 512, 10), batch_size=128)
+    X, Y = np.zeros((128, 3072), np.float32), np.eye(10, dtype=np.float32)[np.zeros(128, int)]
+    shapes = {name: g.shape for name, g in gradients(network, "squared_error", X, Y).items()}
+    assert shapes == {"W1": (3072, 512), "b1": (512,), "W2": (512, 10), "b2": (10,)}
+    assert network.layers[1].Z.shape == (128, 512)
+
+
+def exact_gradients(network: Network, X: np.ndarray, Y: np.ndarray) -> dict[str, np.ndarray]:
+    """Sigmoid cross-entropy's gradients in 50 digits, by differences of its loss."""
+    flat = [mpmath.mpf(float(p)) for p in network.params]
+    positions = np.arange(network.params.size)
+    probe = Network(network.layer_sizes, batch_size=1, dtype=np.float64)
+    probe.params[...] = positions
+    places = {name: view.astype(int) for name, view in probe.parameters.items()}
+
+    def layer(inputs: list[mpmath.mpf], i: int) -> list[mpmath.mpf]:
+        W, b = places[f"W{i}"], places[f"b{i}"]
+        return [
+            flat[b[k]] + mpmath.fsum(z * flat[W[j, k]] for j, z in enumerate(inputs))
+            for k in range(W.shape[1])
+        ]
+
+    def value() -> mpmath.mpf:
+        total = mpmath.mpf(0)
+        for x, y in zip(X, Y, strict=True):
+            z = [mpmath.mpf(float(v)) for v in x]
+            for i in range(1, len(network.layer_sizes) - 1):
+                z = [1 / (1 + mpmath.exp(-t)) for t in layer(z, i)]
+            for t, target in zip(layer(z, len(network.layer_sizes) - 1), y, strict=True):
+                total += mpmath.log(1 + mpmath.exp(-t)) if target else mpmath.log(1 + mpmath.exp(t))
+        return total / len(X)
+
+    h, slopes = mpmath.mpf(10) ** -17, np.empty(network.params.size)
+    for k, before in enumerate(flat):
+        flat[k] = before + h
+        above = value()
+        flat[k] = before - h
+        slopes[k] = float((above - value()) / (2 * h))
+        flat[k] = before
+    return {name: slopes[place] for name, place in places.items()}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "scale"), [((3, 1), 1), ((3, 4, 2), 1), ((2, 3, 2, 2), 3), ((3, 2), 40)]
+)
+def test_gradients_are_those_of_50_digits(sizes: tuple[int, ...], scale: float) -> None:
+    rng = np.random.default_rng(0)
+    network = Network(sizes, batch_size=2, dtype=np.float64)
+    network.params[...] = scale * rng.standard_normal(network.params.size)
+    X, Y = rng.standard_normal((2, sizes[0])), np.eye(sizes[-1])[rng.integers(sizes[-1], size=2)]
+    found = gradients(network, "sigmoid_cross_entropy", X, Y)
+    with mpmath.workdps(50):
+        expected = exact_gradients(network, X, Y)
+    for name, gradient in found.items():
+        scale_of = np.abs(expected[name]).max()
+        np.testing.assert_allclose(gradient, expected[name], rtol=1e-9, atol=1e-14 * scale_of)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_far_logits_give_the_gradient_that_they_have(loss: str, dtype: type) -> None:
+    """At ±1e4 every probability is 0 or 1: the error is 0 or ±1 a class, and exactly so."""
+    network = Network((1, 2), batch_size=1, dtype=dtype)
+    network.parameters["W1"][...] = [[1e4, -1e4]]
+    X = np.ones((1, 1), dtype)
+    for label, error in ((0, [0, 0]), (1, [1, -1])):
+        Y = np.eye(2, dtype=dtype)[[label]]
+        expected = [0, 0] if loss == "squared_error" else error
+        np.testing.assert_array_equal(gradients(network, loss, X, Y)["b1"], expected)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,8 +78,14 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
 def load(path: Path) -> Checkpoint:
     """Read a checkpoint; raises CheckpointError, naming the file, for anything but a whole one."""
     try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        with path.open("rb") as raw:
+            if not zipfile.is_zipfile(raw):
+                raise ValueError("not an .npz file, or not a whole one")
+            raw.seek(0)
+            with np.load(raw, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+        if "metadata" not in arrays:
+            raise ValueError("it has no metadata")
         metadata = json.loads(str(arrays.pop("metadata")))
         if metadata["format"] != FORMAT:
             raise ValueError(f"format {metadata['format']}, expected {FORMAT}")

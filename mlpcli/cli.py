@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
+import signal
 import sys
+import traceback
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import click
@@ -64,13 +69,25 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
 @click.pass_context
 def cli(ctx: click.Context, debug: bool) -> None:
     """Train plain neural networks on CIFAR-10, every gradient proven."""
-    ctx.obj = {"debug": debug}
+    if os.environ.get("NO_COLOR"):
+        ctx.color = False
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 
 
+def _terminate(number: int, frame: FrameType | None) -> None:
+    """Make an exception of SIGTERM, so that what is half done is cleared away."""
+    raise SystemExit(128 + number)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and leave with its exit code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    for name in ("stdout", "stderr"):
+        if (stream := getattr(sys, name)) is None:  # closed by whoever called
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - for good
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a narrow encoding must not end a training
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -90,6 +107,8 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911 - one return an exit code
         ctx = getattr(error, "ctx", None)
         command = ctx.command_path if ctx else "mlpcli"
         return _fail(error, error.format_message(), f"{command} --help", 2, debug)
+    except SystemExit as error:
+        return _fail(error, "terminated", None, 143, debug)
     except (click.Abort, KeyboardInterrupt) as error:
         return _fail(error, "interrupted", None, 130, debug)
     except BrokenPipeError:  # whoever read our output has left: nothing more to say, or to flush
@@ -107,8 +126,9 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911 - one return an exit code
 
 def _fail(error: BaseException, message: str, hint: str | None, code: int, debug: bool) -> int:
     if debug:
-        raise error
-    click.secho("error: ", fg="red", nl=False, err=True)
+        traceback.print_exception(error)
+    color = False if os.environ.get("NO_COLOR") else None
+    click.secho("error: ", fg="red", nl=False, err=True, color=color)
     click.echo(printable(message), err=True)
     if hint:
         click.echo(f"  try: {printable(hint)}", err=True)

@@ -50,7 +50,9 @@ class DataConfig:
 class ModelConfig:
     """The fully connected network between 3072 inputs and the classes."""
 
-    hidden: tuple[int, ...] = key((512,), "hidden layer sizes; []: logistic regression", low=1)
+    hidden: tuple[int, ...] = key(
+        (512,), "hidden layer sizes; []: logistic regression", low=1, high=10**6
+    )
     activation: Literal["sigmoid", "tanh", "relu"] = key("sigmoid", "after each hidden layer")
     initializer: Literal["glorot", "he", "lecun"] = key("glorot", "of the weights; biases are 0")
 
@@ -75,7 +77,7 @@ class ScheduleConfig:
 
     name: Literal["constant", "cosine", "step"] = key("constant", "the shape")
     warmup_epochs: float = key(0.0, "a rising line before it", low=0)
-    step_every: float = key(10.0, "step: epochs between two drops", above=0)
+    step_every: float = key(10.0, "step: epochs between two drops", low=0.01)
     step_factor: float = key(0.1, "step: the factor of a drop", above=0, high=1)
 
 
@@ -83,7 +85,7 @@ class ScheduleConfig:
 class TrainingConfig:
     """The loop."""
 
-    batch_size: int = key(128, "examples a step; a short last batch is used", low=1)
+    batch_size: int = key(128, "examples a step; a short last batch is used", low=1, high=10**6)
     epochs: int = key(20, "passes over the training images", low=1)
     patience: int | None = key(
         None, "stop after so many epochs without a better validation accuracy; null: never", low=1
@@ -114,9 +116,13 @@ def load(path: Path | str, sets: Iterable[str] = ()) -> Config:
     Raises ConfigError for a file that cannot be read and for any key or value not understood.
     """
     path = Path(path)
-    found = {"name": Found(path.stem, str(path))} | strict_yaml.read_file(Config, path)
+    found = strict_yaml.read_file(Config, path)
     for text in sets:
         found |= strict_yaml.read_set(Config, text)
+    if "name" not in found or not found["name"].value:
+        found["name"] = Found(
+            re.sub(r"[^\w.-]+|^[.-]+", "-", path.stem).strip("-") or "run", str(path)
+        )
     return build(found)
 
 
@@ -138,7 +144,7 @@ def build(found: dict[str, Found]) -> Config:
         origin = found[name].origin if name in found else "default"
         raise ConfigError(f"{origin}: {name}: {problem}")
 
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", config.name):
+    if not re.fullmatch(r"\w[\w.-]*", config.name):
         refuse("name", f"found {config.name!r}, expected letters, digits, and . _ - between them")
     if config.data.val_size == 0 and config.training.patience is not None:
         refuse("training.patience", "needs a validation split, but data.val_size is 0")

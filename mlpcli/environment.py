@@ -50,10 +50,16 @@ def describe() -> dict[str, Any]:
         "python": platform.python_version(),
         "numpy": importlib.metadata.version("numpy"),
         "blas": f"{blas['name']} {blas['version']}",
-        "threads": int(os.environ.get(THREAD_VARIABLES[0]) or usable_cores()),
+        "threads": _threads(),
         "processor": _processor(),
         "platform": platform.platform(),
     }
+
+
+def _threads() -> int:
+    """Return what BLAS was told, or every usable core where it was told nothing sensible."""
+    told = os.environ.get(THREAD_VARIABLES[0], "")
+    return int(told) if told.isdecimal() and int(told) else usable_cores()
 
 
 def _processor() -> str:

@@ -51,6 +51,7 @@ class Evaluation:
         return np.divide(np.diag(self.confusion), of, out=np.zeros(len(of)), where=of > 0)
 
 
+@np.errstate(all="ignore")  # a loss that is not finite says so itself
 def evaluate(network: Network, loss: Loss, batches: Iterable[Batch]) -> Evaluation:
     """Return the mean loss and the confusion matrix over all batches."""
     classes = network.layer_sizes[-1]

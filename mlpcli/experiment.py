@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +13,7 @@ from mlpcli.checkpoint import Checkpoint
 from mlpcli.cifar10 import dataset
 from mlpcli.config import Config, differences, to_dict
 from mlpcli.errors import CheckpointError, InterruptedRunError
+from mlpcli.files import locked
 from mlpcli.runs import Run
 from mlpcli.signals import Interruptions
 from mlpcli.training import EpochResult, Progress, Training
@@ -36,7 +38,7 @@ def start(config: Config, runs_dir: Path, reporter: Reporter) -> dict[str, Any]:
     with Interruptions() as interruptions:
         training = Training(config, dataset.load_train_val(config.data))
         run = runs.create(runs_dir, config.name)
-        with run.locked():
+        with locked(run.folder):
             return _run(training, run, reporter, interruptions)
 
 
@@ -46,7 +48,7 @@ def resume(run: Run, config: Config, reporter: Reporter) -> dict[str, Any]:
     Raises CheckpointError where the configuration or the data are not those of the run, and
     LockedError while another process trains it.
     """
-    with run.locked(), Interruptions() as interruptions:
+    with locked(run.folder), Interruptions() as interruptions:
         saved = _last(run)
         if saved is not None:
             _require_same_config(saved, config, run)
@@ -54,15 +56,21 @@ def resume(run: Run, config: Config, reporter: Reporter) -> dict[str, Any]:
         if saved is not None:
             if saved.data_digest != training.dataset.digest:
                 raise CheckpointError(f"{run.last}: was trained on other images than these")
-            training.restore(saved.resume_arrays, saved.resume_values)
+            try:
+                training.restore(saved.resume_arrays, saved.resume_values)
+            except CheckpointError as error:
+                raise CheckpointError(f"{run.last}: cannot be resumed: {error}") from None
         return _run(training, run, reporter, interruptions)
 
 
 def _last(run: Run) -> Checkpoint | None:
     """Return the last checkpoint; None where the run ended before it had saved any."""
-    if not run.last.exists() and not run.best.exists():
+    if not run.last.exists() and not run.best.exists() and len(run.metrics_rows(2)) < 2:
         return None
-    return checkpoint.load(run.last)
+    saved = checkpoint.load(run.last)
+    if saved.epoch and not run.best.exists():
+        raise CheckpointError(f"{run.best}: is missing")
+    return saved
 
 
 def _require_same_config(saved: Checkpoint, config: Config, run: Run) -> None:
@@ -78,6 +86,7 @@ def _run(
     training: Training, run: Run, reporter: Reporter, interruptions: Interruptions
 ) -> dict[str, Any]:
     """Train to the end, writing all of the run's folder on the way."""
+    run.last.parent.mkdir(exist_ok=True)
     run.cut_metrics(training.progress.epoch)
     run.write_config(training.config)
     run.write_environment(environment.describe() | {"data_digest": training.dataset.digest})
@@ -89,7 +98,7 @@ def _run(
             raise InterruptedRunError(
                 interruptions.received,
                 f"{signal.Signals(interruptions.received).name}: saved after step {progress.step}",
-                hint=f"mlpcli train --resume {run.folder}",
+                hint=f"mlpcli train --resume {shlex.quote(str(run.folder))}",
             )
 
     reporter.start(training)

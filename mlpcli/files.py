@@ -1,14 +1,15 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and folders that one process writes to."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from mlpcli.errors import MlpcliError
+from mlpcli.errors import LockedError, MlpcliError
 
 
 @contextlib.contextmanager
@@ -40,3 +41,27 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder for this process, by its file `lock`.
+
+    Raises LockedError, naming the holder, if another process has it.
+    """
+    path = folder / "lock"
+    try:
+        file = path.open("a+")
+    except OSError as error:
+        raise MlpcliError(f"{path}: cannot be written: {error.strerror}") from None
+    with file:  # closing the file, or the end of the process, gives the lock back
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read(20).strip() or "unknown"
+            raise LockedError(f"{folder}: in use by process {holder}") from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield

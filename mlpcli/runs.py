@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import fcntl
-import io
 import json
-import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mlpcli.config import Config, to_yaml
-from mlpcli.errors import CheckpointError, LockedError, MlpcliError
+from mlpcli.errors import CheckpointError, MlpcliError
 from mlpcli.files import replacing
 
 METRICS = (
@@ -52,26 +47,6 @@ class Run:
     def best(self) -> Path:
         return self.folder / "checkpoints" / "best.npz"
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the folder for this process; raises LockedError, naming the holder, if taken."""
-        path = self.folder / "lock"
-        try:
-            file = path.open("a+")
-        except OSError as error:
-            raise MlpcliError(f"{path}: cannot be written: {error.strerror}") from None
-        with file:  # closing the file, or the end of the process, gives the lock back
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                holder = file.read(20).strip() or "unknown"
-                raise LockedError(f"{self.folder}: in use by process {holder}") from None
-            file.truncate(0)
-            file.write(f"{os.getpid()}\n")
-            file.flush()
-            yield
-
     def write_config(self, config: Config) -> None:
         """Write the resolved configuration; `mlpcli train` takes it as it is."""
         self._write("config.yaml", to_yaml(config))
@@ -90,17 +65,19 @@ class Run:
         except OSError as error:
             raise MlpcliError(f"{self.metrics}: cannot be written: {error.strerror}") from None
 
+    def metrics_rows(self, epochs: int) -> list[str]:
+        """Return the whole lines of metrics.csv that belong to the first `epochs` epochs."""
+        if not self.metrics.is_file():
+            return []
+        wanted = {str(epoch) for epoch in range(1, epochs + 1)}
+        lines = self.metrics.read_text(errors="replace").splitlines()
+        whole = [line for line in lines if line.count(",") == len(METRICS) - 1]
+        return [line for line in whole if line.partition(",")[0] in wanted]
+
     def cut_metrics(self, epochs: int) -> None:
         """Keep the header and the rows of the first `epochs` epochs: none is lost or doubled."""
-        rows: list[dict[str, str]] = []
-        if self.metrics.exists():
-            with self.metrics.open(newline="") as file:
-                rows = [row for row in csv.DictReader(file) if _is_within(row, epochs)]
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, METRICS, lineterminator="\n", extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(rows)
-        self._write("metrics.csv", text.getvalue())
+        lines = [",".join(METRICS), *self.metrics_rows(epochs)]
+        self._write("metrics.csv", "".join(f"{line}\n" for line in lines))
 
     def _write(self, name: str, text: str) -> None:
         with replacing(self.folder / name) as file:
@@ -137,7 +114,3 @@ def open_run(folder: Path) -> Run:
 def best_of(path: Path) -> Path:
     """Return the best checkpoint of a run's folder, or a file's path as it is."""
     return open_run(path).best if path.is_dir() else path
-
-
-def _is_within(row: dict[str, str], epochs: int) -> bool:
-    return row["epoch"].isdecimal() and int(row["epoch"]) <= epochs

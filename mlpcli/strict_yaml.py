@@ -41,17 +41,20 @@ def read_file(root: type, path: Path, refined_by: tuple[Path, ...] = ()) -> dict
         text = raw.decode("utf-8-sig")
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such configuration file") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 text (byte {error.start})") from None
+    except (OSError, ValueError) as error:  # a ValueError: a zero byte in the path
+        raise ConfigError(f"{path}: cannot be read: {_reason(error)}") from None
     if len(raw) > MAX_BYTES:
         raise ConfigError(f"{path}: over 64 KiB, too long for a configuration")
     found = read_text(root, text, str(path))
     base = found.pop("base", None)
     if base is None:
         return found
-    base_path = (path.parent / base.value).resolve()
+    try:
+        base_path = (path.parent / base.value).resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ConfigError(f"{base.origin}: base: {base.value}: {_reason(error)}") from None
     if base_path in (path.resolve(), *refined_by):
         raise ConfigError(f"{base.origin}: base: {base.value} refines itself in a circle")
     return read_file(root, base_path, (path.resolve(), *refined_by)) | found
@@ -126,7 +129,7 @@ class _Reader:
         except yaml.MarkedYAMLError as error:
             where = self.at(error.problem_mark or error.context_mark)
             raise ConfigError(f"{where}: not valid YAML: {error.problem}") from None
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError, OverflowError) as error:  # the last two: "\\UFFFFFFFF"
             raise ConfigError(
                 f"{self.source}: not valid YAML: {str(error).splitlines()[0]}"
             ) from None
@@ -173,8 +176,9 @@ class _Reader:
             if isinstance(number, (int, float)) and not all(
                 _HOLDS[bound](number, limit) for bound, limit in bounds.items()
             ):
-                expected = " and ".join(f"{bound} {limit:g}" for bound, limit in bounds.items())
-                self.refuse(node, path, f"{number:g}", f"a number {expected}")
+                expected = " and ".join(f"{bound} {limit}" for bound, limit in bounds.items())
+                found = str(number) if isinstance(value, tuple) else _describe(node)
+                self.refuse(node, path, found, f"a number {expected}")
         yield path, Found(value, self.at(node.start_mark))
 
     def typed(self, node: Any, hint: Any, path: str) -> Any:
@@ -221,14 +225,21 @@ class _Reader:
         """Refuse a key that does not exist, naming the nearest one that does."""
         siblings = [prefix + name for name in get_type_hints(cls)]
         everywhere = list(dotted_keys(self.root))
-        last = path.rpartition(".")[2]
-        near = (
-            difflib.get_close_matches(path, siblings, 1)
-            or [name for name in everywhere if name.rpartition(".")[2] == last]
-            or difflib.get_close_matches(path, everywhere, 1)
-        )
+        # Names are compared without their sections: two keys of one section are not near for that.
+        last = _last(path)
+        near = [
+            name
+            for candidates in (siblings, everywhere)
+            for match in difflib.get_close_matches(last, [_last(c) for c in candidates], 1)
+            for name in candidates
+            if _last(name) == match
+        ]
         guess = f"did you mean {near[0]}?" if near else f"known here: {', '.join(siblings)}"
         raise ConfigError(f"{where}: {path}: unknown key; {guess}")
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
 
 _NULLS = ("null", "~", "")
@@ -239,6 +250,10 @@ _HOLDS = {
     "at most": lambda x, limit: x <= limit,
     "below": lambda x, limit: x < limit,
 }
+
+
+def _last(key: str) -> str:
+    return key.rpartition(".")[2]
 
 
 def _describe(node: Any) -> str:

@@ -146,7 +146,8 @@ class Training:
         step = max(progress.step - 1, 0) / len(self.shuffler)
         learning_rate = self.config.optimizer.learning_rate * self.schedule(step)
         val_loss = val_accuracy = None
-        if not np.isfinite(self.network.params).all():
+        arrays = (self.network.params, *self.pixel_parameters().values())
+        if not all(np.isfinite(array).all() for array in arrays):
             raise self._diverged("a parameter is not finite", learning_rate)
         if len(self.dataset.splits["val"]):
             val = evaluate(self.network, self.loss, self.val_batches.in_order())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -294,7 +295,20 @@ WRONG = [
     (["eval", "x.npz", "--split", "tset"], 2, "'tset' is not one of 'test', 'val', 'train'"),
     (["gradcheck", "nowhere.yaml"], 2, "no such configuration file"),
     (["download", "--sha256", "abc"], 2, "expected 64 hexadecimal digits"),
-    (["download", "--url", "ftp://x"], 2, "expected an address with http"),
+    (["download", "--url", "ftp://x"], 2, "expected an address as in http"),
+    (["download", "--url", "http://[::1"], 2, "expected an address as in http"),
+    (["download", "--url", "http://x:port/"], 2, "expected an address as in http"),
+    (["download", "--data-dir", "torn"], 4, "--force replaces what is there"),
+    (["download", "--synthetic", "--data-dir", "torn"], 4, "batches.meta: not a CIFAR-10 batch"),
+    (["download", "--data-dir", "~nobody-here/x"], 2, "~nobody-here/x"),
+    (["train", NOTE, "--min-val-accuracy", "nan"], 2, "nan is not in the range"),
+    (["eval", "x.npz", "--min-accuracy", "nan"], 2, "nan is not in the range"),
+    (["train", "shapes.yaml", "--set", "data.val_size=10000"], 2, "fewer than the 10000"),
+    (["train", NOTE, "--set", "training.batch_size=99999999"], 2, "at most 1000000"),
+    (["train", NOTE, "--set", r'name="\UFFFFFFFF"'], 2, "not valid YAML"),
+    (["train", "base.yaml"], 2, "base.yaml:1: base: "),
+    (["gradcheck"], 2, "CONFIG is missing"),
+    (["gradcheck", "shapes.yaml", "--checkpoint", "nowhere.npz"], 5, "no such checkpoint"),
     (["download", "--from", "a", "--url", "http://x"], 2, "exclude one another"),
     (["download", "--from", "nowhere", "--data-dir", "d"], 1, "nowhere: cannot be read"),
     (["download", "--from", "empty.yaml", "--data-dir", "d"], 4, "its SHA-256 is"),
@@ -310,6 +324,7 @@ def test_wrong_input_is_one_clear_line_and_its_exit_code(
 ) -> None:
     (tmp_path / "empty.yaml").touch()
     (tmp_path / "shapes.yaml").write_text("data: {name: synthetic, val_size: 1000}\n")
+    (tmp_path / "base.yaml").write_text('base: "a\\0b"\n')
     torn = tmp_path / "torn" / "cifar-10-batches-py"
     torn.mkdir(parents=True)
     (torn / "batches.meta").write_bytes(b"garbage")
@@ -324,9 +339,91 @@ def test_wrong_input_is_one_clear_line_and_its_exit_code(
     assert not (tmp_path / "runs").exists(), "nothing is left of a run that did not start"
 
 
-def test_debug_shows_the_traceback(mlpcli: Command) -> None:
+def test_debug_shows_the_traceback_and_changes_no_exit_code(mlpcli: Command) -> None:
     done = mlpcli("--debug", "train", "nowhere.yaml")
     assert "Traceback" in done.stderr
+    assert done.returncode == 2
+
+
+def test_what_is_there_is_never_lost_without_force(mlpcli: Command, tmp_path: Path) -> None:
+    notes = tmp_path / "data" / "cifar-10-batches-py" / "notes.txt"
+    notes.parent.mkdir(parents=True)
+    notes.write_text("mine")
+    assert mlpcli("download", "--synthetic", "--data-dir", "data").returncode == 4
+    assert notes.read_text() == "mine"
+    assert mlpcli("download", "--synthetic", "--data-dir", "data", "--force").returncode == 0
+    assert not notes.exists()
+
+
+def test_a_terminated_download_leaves_nothing_half_done(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mlpcli", "download", "--synthetic", "--data-dir", "data"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        while not (tmp_path / "data" / ".unpacking").exists():
+            time.sleep(0.01)
+        process.terminate()
+        assert process.wait(30) == 143
+        assert process.stderr.read() == "error: terminated\n"
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["lock"]
+
+
+def test_closed_streams_end_nothing(tmp_path: Path, shapes_dir: Path) -> None:
+    train = [sys.executable, "-m", "mlpcli", "train", str(NOTE), *SMALL, "--data-dir", shapes_dir]
+    for closed in (">&-", "2>&-", ">&- 2>&-"):
+        line = f"{shlex.join(map(str, train))} {closed}"
+        assert subprocess.run(["sh", "-c", line], cwd=tmp_path, check=False).returncode == 0
+    assert len(list((tmp_path / "runs").glob("*/summary.json"))) == 3
+
+
+def test_a_narrow_encoding_ends_nothing(mlpcli: Command) -> None:
+    narrow = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    assert mlpcli("gradcheck", "--explain", env=narrow).returncode == 0
+
+
+def test_a_configuration_with_spaces_in_its_name_trains(
+    mlpcli: Command, shapes_dir: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "my note.yaml").write_text(NOTE.read_text())
+    done = mlpcli(
+        "train", "my note.yaml", *SMALL, "--data-dir", shapes_dir, "--runs-dir", "my runs"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "mlpcli eval 'my runs/my-note-1'" in done.stdout
+
+
+def test_a_data_dir_in_the_configuration_holds_from_anywhere(
+    mlpcli: Command, shapes_dir: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "data").symlink_to(shapes_dir)
+    assert mlpcli("train", NOTE, *SMALL, "--set", "data.dir=data").returncode == 0
+    (tmp_path / "elsewhere").mkdir()
+    assert mlpcli("eval", "../runs/note-1", cwd=tmp_path / "elsewhere").returncode == 0
+
+
+@pytest.mark.parametrize("gone", ["best.npz", "last.npz"])
+def test_a_run_whose_checkpoint_is_gone_is_not_begun_again_silently(
+    mlpcli: Command, trained: Path, gone: str
+) -> None:
+    (trained / "checkpoints" / gone).unlink()
+    done = mlpcli("train", "--resume", trained)
+    assert done.returncode == 5
+    assert gone in done.stderr
+
+
+def test_gradcheck_finds_an_injected_flaw_and_says_why(mlpcli: Command, shapes_dir: Path) -> None:
+    arguments = ("gradcheck", NOTE, "--data-dir", shapes_dir, "--set", "data.val_size=50")
+    done = mlpcli(*arguments, "--set", "model.hidden=[16]", "--inject", "sign")
+    assert done.returncode == 3
+    assert "the gradient of W1, b1, W2, b2 is wrong" in done.stderr
+    assert done.stdout.count("likely reason: the sign is flipped") == 4
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_gradcheck_at_a_trained_network(mlpcli: Command, trained: Path, shapes_dir: Path) -> None:
+    done = mlpcli("gradcheck", NOTE, *SMALL, "--data-dir", shapes_dir, "--checkpoint", trained)
+    assert done.returncode == 0, done.stdout
+    done = mlpcli("gradcheck", CONFIGS / "logistic.yaml", "--checkpoint", trained)
+    assert done.returncode == 5
+    assert "is not the network that" in done.stderr
 
 
 def test_control_characters_are_escaped() -> None:

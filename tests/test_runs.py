@@ -11,6 +11,7 @@ import pytest
 
 from mlpcli import runs
 from mlpcli.errors import CheckpointError, LockedError, MlpcliError
+from mlpcli.files import locked
 from mlpcli.runs import METRICS
 
 
@@ -56,6 +57,14 @@ def test_metrics_are_cut_back_and_never_doubled(tmp_path: Path) -> None:
     assert lines[1] == "1,0.5,0.5,,0.5,0.5,0.5,0.5"
 
 
+@pytest.mark.parametrize("content", ["", "x,epoch\n1,2\n", "\xff\n1,2", "1," * 100_000, "\0"])
+def test_metrics_that_are_none_are_begun_anew(tmp_path: Path, content: str) -> None:
+    run = runs.create(tmp_path, "note")
+    run.metrics.write_text(content, encoding="latin-1")
+    run.cut_metrics(3)
+    assert run.metrics.read_text() == ",".join(METRICS) + "\n"
+
+
 def test_a_torn_last_row_is_dropped(tmp_path: Path) -> None:
     run = runs.create(tmp_path, "note")
     run.cut_metrics(0)
@@ -69,15 +78,18 @@ def test_a_torn_last_row_is_dropped(tmp_path: Path) -> None:
 def test_one_folder_has_one_writer_and_the_second_is_told_who(tmp_path: Path) -> None:
     run = runs.create(tmp_path, "note")
     code = (
-        "import sys, mlpcli.runs, pathlib; "
-        "run = mlpcli.runs.Run(pathlib.Path(sys.argv[1])); lock = run.locked(); lock.__enter__(); "
+        "import sys, mlpcli.files, pathlib; "
+        "lock = mlpcli.files.locked(pathlib.Path(sys.argv[1])); lock.__enter__(); "
         "print('held', flush=True); sys.stdin.read()"
     )
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen([sys.executable, "-c", code, str(run.folder)], **pipes) as holder:
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(LockedError, match=f"in use by process {holder.pid}"), run.locked():
+        with (
+            pytest.raises(LockedError, match=f"in use by process {holder.pid}"),
+            locked(run.folder),
+        ):
             pass
         holder.kill()
-    with run.locked():  # the lock died with its process
+    with locked(run.folder):  # the lock died with its process
         assert (run.folder / "lock").read_text().strip() == str(os.getpid())

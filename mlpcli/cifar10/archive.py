@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 import tarfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,30 +35,34 @@ def unpack(archive: Path, data_dir: Path) -> None:
 
     Raises DataError for an archive that holds anything but CIFAR-10.
     """
-    with new_folder(data_dir) as folder:
+    with new_folder(data_dir, str(archive)) as folder:
         try:
             with tarfile.open(archive, "r:gz") as tar:
                 _extract(tar, folder, archive)
-        except (tarfile.TarError, EOFError, zlib.error) as error:
-            raise DataError(f"{archive}: not a whole .tar.gz: {error}") from None
-        except OSError as error:  # gzip's own errors have no number
-            if error.errno is None:
-                raise DataError(f"{archive}: not a whole .tar.gz: {error}") from None
+        except MlpcliError:
             raise
+        except Exception as error:  # what a torn or crafted archive leads tarfile to
+            if isinstance(error, OSError) and error.errno is not None:  # gzip's have no number
+                raise
+            raise DataError(f"{archive}: not a whole .tar.gz: {error}") from None
 
 
 @contextmanager
-def new_folder(data_dir: Path) -> Iterator[Path]:
+def new_folder(data_dir: Path, source: str) -> Iterator[Path]:
     """Give a folder to fill; at the end, if it reads as a data set, it takes the place of the old.
 
-    Raises DataError if it does not, and MlpcliError where it cannot be written.
+    Raises DataError, naming `source`, if it does not, and MlpcliError where it cannot be written.
     """
-    staging = data_dir / f".unpacking-{os.getpid()}"
+    staging = data_dir / ".unpacking"  # one for all: what a killed process left is cleared here
     folder, final = staging / PYTHON_FOLDER, data_dir / PYTHON_FOLDER
     try:
+        shutil.rmtree(staging, ignore_errors=True)
         folder.mkdir(parents=True)
         yield folder
-        require_whole(staging)
+        try:
+            require_whole(staging)
+        except DataError as error:
+            raise DataError(f"{source}: {str(error).replace(f'{folder}/', '')}") from None
         for file in folder.iterdir():
             with file.open("rb") as opened:
                 os.fsync(opened.fileno())

@@ -6,6 +6,7 @@ An image is 3072 bytes: 1024 red, then 1024 green, then 1024 blue, each 32 rows 
 from __future__ import annotations
 
 import pickle
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +91,7 @@ def open_folder(data_dir: Path) -> Folder:
         )
     raise DataError(
         f"{data_dir}: found no {PYTHON_FOLDER} and no {BINARY_FOLDER} in it",
-        hint=f"mlpcli download --data-dir {data_dir}",
+        hint=f"mlpcli download --data-dir {shlex.quote(str(data_dir))}",
     )
 
 

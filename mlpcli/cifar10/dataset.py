@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mlpcli.cifar10 import batches, synthetic
 from mlpcli.config import DataConfig
-from mlpcli.errors import DataError
+from mlpcli.errors import ConfigError
 
 SplitName = Literal["train", "val", "test"]
 
@@ -45,7 +45,8 @@ class Dataset:
 def load_train_val(config: DataConfig) -> Dataset:
     """Read the training images and set `val_size` of them aside; the test images are not read.
 
-    Raises DataError where the files are missing or not what CIFAR-10 holds.
+    Raises DataError where the files are missing or not what CIFAR-10 holds, and ConfigError where
+    they hold too few images for `val_size`.
     """
     if config.name == "synthetic":
         names, (images, labels) = synthetic.LABEL_NAMES, synthetic.draw_train()
@@ -53,7 +54,7 @@ def load_train_val(config: DataConfig) -> Dataset:
         folder = batches.open_folder(data_dir(config.dir))
         names, (images, labels) = folder.label_names, folder.read(batches.TRAIN_BATCHES)
     if config.val_size >= len(labels):
-        raise DataError(
+        raise ConfigError(
             f"data.val_size is {config.val_size}, expected fewer than the {len(labels)} images"
         )
     val = stratified_rows(labels, config.val_size, np.random.default_rng(config.val_seed))
@@ -83,7 +84,10 @@ def data_dir(chosen: str | Path | None) -> Path:
     if not chosen:
         cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
         chosen = Path(cache) / "mlpcli"
-    return Path(chosen).expanduser()
+    try:
+        return Path(chosen).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{chosen}: {error}") from None
 
 
 def stratified_rows(

@@ -43,8 +43,12 @@ def download(source: Source, folder: Path, progress: Progress, notice: Notice) -
     Raises DataError where no address yields the archive with the expected digest.
     """
     archive = folder / source.file_name
-    if archive.exists() and file_sha256(archive) == source.sha256:
-        return archive
+    if archive.exists():
+        if file_sha256(archive) == source.sha256:
+            return archive
+        aside = archive.with_name(f"{archive.name}.old")
+        archive.replace(aside)
+        notice(f"{archive}: another archive than was asked for, set aside as {aside.name}")
     part = folder / f"{source.file_name}.part"
     problems = []
     for url in source.urls:
@@ -117,8 +121,13 @@ def _transfer(url: str, part: Path, source: Source, progress: Progress) -> None:
             if _size(part) < (total or source.size or 0):
                 raise _TransferError("broke off")
     except requests.RequestException as error:
-        raise _TransferError(_reason(error)) from None
+        final = isinstance(
+            error, ValueError | requests.exceptions.SSLError
+        )  # of these, the address
+        raise _TransferError(_reason(error), final=final) from None
     except OSError as error:
+        if error.errno is None:  # requests' own, as for a CA bundle that is not there
+            raise _TransferError(str(error), final=True) from None
         raise MlpcliError(f"{part}: cannot be written: {error.strerror}") from None
 
 
@@ -169,7 +178,8 @@ def _size(path: Path) -> int:
 
 
 def _host(url: str) -> str:
-    return urllib.parse.urlsplit(url).netloc
+    """The host as it may be shown: without a user's name and password."""
+    return urllib.parse.urlsplit(url).netloc.rpartition("@")[2]
 
 
 def _reason(error: Exception) -> str:
@@ -177,7 +187,9 @@ def _reason(error: Exception) -> str:
     if isinstance(error, requests.Timeout):
         return "timed out"
     if isinstance(error, requests.exceptions.SSLError):
-        return "its certificate is not valid"
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            return "its certificate is not valid"
+        return "no secure connection"
     if isinstance(error, requests.ConnectionError):
         return "no connection"
-    return type(error).__name__
+    return f"not to be asked ({type(error).__name__})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import urllib.parse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import click
 
 from mlpcli.commands import options
 from mlpcli.errors import ConfigError, DataError, MlpcliError
+from mlpcli.files import locked
 
 if TYPE_CHECKING:
     from mlpcli.cifar10.sources import Source
@@ -52,8 +54,7 @@ def download(
     if (urls and from_file) or (synthetic and (urls or from_file or sha256)):
         raise ConfigError("--url, --from and --synthetic exclude one another")
     for url in urls:
-        if not re.match("https?://", url):
-            raise ConfigError(f"--url {url}: expected an address with http:// or https://")
+        _require_address(url)
 
     from mlpcli.cifar10 import archive, dataset
     from mlpcli.cifar10 import synthetic as shapes
@@ -67,32 +68,42 @@ def download(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise MlpcliError(f"{folder}: cannot be made: {error.strerror}") from None
-    if synthetic:
-        with archive.new_folder(folder) as staging:
-            write_folder(staging, shapes.LABEL_NAMES, shapes.draw_train(), shapes.draw_test())
-    else:
-        source = dataclasses.replace(
-            OFFICIAL,
-            urls=urls or OFFICIAL.urls,
-            sha256=(sha256 or OFFICIAL.sha256).lower(),
-            size=None if sha256 else OFFICIAL.size,
-        )
-        path = _fetch(source, folder) if from_file is None else _checked(from_file, source)
-        archive.unpack(path, folder)
-    _report(folder, "written to")
+    with locked(folder):
+        if synthetic:
+            with archive.new_folder(folder, "the shapes") as staging:
+                write_folder(staging, shapes.LABEL_NAMES, shapes.draw_train(), shapes.draw_test())
+        else:
+            source = dataclasses.replace(
+                OFFICIAL,
+                urls=urls or OFFICIAL.urls,
+                sha256=(sha256 or OFFICIAL.sha256).lower(),
+                size=None if sha256 else OFFICIAL.size,
+            )
+            path = _fetch(source, folder) if from_file is None else _checked(from_file, source)
+            archive.unpack(path, folder)
+    _report(folder, f"written to {folder}")
+
+
+def _require_address(url: str) -> None:
+    try:
+        parts = urllib.parse.urlsplit(url)
+        is_one = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, half of a bracket
+        is_one = False
+    if not is_one:
+        raise ConfigError(f"--url {url}: expected an address as in https://host/file.tar.gz")
 
 
 def _is_whole(folder: Path) -> bool:
-    """Say what is there already; a data set that is not whole is to be replaced."""
+    """Say what is there already. Raises DataError for what is there and not whole."""
     from mlpcli.cifar10 import batches
 
     if not any((folder / name).exists() for name in (batches.PYTHON_FOLDER, batches.BINARY_FOLDER)):
         return False
     try:
-        _report(folder, "already in")
+        _report(folder, f"already in {folder} (--force replaces them)")
     except DataError as error:
-        click.echo(f"{error}; fetching it again", err=True)
-        return False
+        raise DataError(str(error), hint="--force replaces what is there") from None
     return True
 
 
@@ -101,7 +112,7 @@ def _report(folder: Path, where: str) -> None:
     from mlpcli.cifar10 import archive
 
     train, test = archive.require_whole(folder)
-    click.echo(f"{train:,} training and {test:,} test images, {where} {folder}")
+    click.echo(f"{train:,} training and {test:,} test images, {where}")
 
 
 def _checked(path: Path, source: Source) -> Path:

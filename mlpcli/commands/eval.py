@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 @click.option(
     "--min-accuracy",
     metavar="X",
-    type=click.FloatRange(0, 1),
+    type=options.SHARE,
     help="Exit with 3 if the accuracy is below X (0 to 1).",
 )
 def evaluate(
@@ -70,7 +71,7 @@ def _document(split: str, result: Evaluation, names: tuple[str, ...]) -> dict[st
         "split": split,
         "count": result.count,
         "accuracy": result.accuracy,
-        "loss": result.loss,
+        "loss": result.loss if math.isfinite(result.loss) else None,
         "per_class": {
             name: {"precision": float(precision), "recall": float(recall), "count": int(row.sum())}
             for name, precision, recall, row in figures

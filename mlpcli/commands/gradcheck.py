@@ -122,8 +122,8 @@ def _print(report: Report) -> None:
     for t in report.tensors:
         where = f"{t.name}[{', '.join(map(str, t.worst_index))}]"
         click.echo(
-            f"worst entry {where:14} analytic {t.worst_analytic: .9e}"
-            f"  complex step {t.worst_numeric: .9e}"
+            f"worst entry {where:14} analytic {t.worst_analytic: .7e}"
+            f"  complex step {t.worst_numeric: .7e}"
         )
     for t in report.tensors:
         if t.kinks:

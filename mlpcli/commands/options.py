@@ -4,12 +4,37 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import click
 
 from mlpcli import config as configuration
+from mlpcli.config import Config
+from mlpcli.errors import ConfigError
+
+
+class _Share(click.FloatRange):
+    """A share from 0 to 1; NaN, which no comparison refuses, is refused."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        share = super().convert(value, param, ctx)
+        if math.isnan(share):
+            self.fail(f"{value} is not in the range 0<=x<=1.", param, ctx)
+        return share
+
+
+SHARE = _Share(0, 1)
+
+
+def _expanded(path: Path) -> Path:
+    """Return a path with `~` resolved, also where the shell has left it."""
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
 
 sets = click.option(
     "--set",
@@ -22,6 +47,7 @@ data_dir = click.option(
     "--data-dir",
     metavar="DIR",
     type=click.Path(path_type=Path),
+    callback=lambda ctx, option, value: value and _expanded(value),
     help="Where the data set lies.  [default: $MLPCLI_DATA_DIR, or ~/.cache/mlpcli]",
 )
 as_json = click.option(
@@ -29,16 +55,16 @@ as_json = click.option(
 )
 
 
-def load_config(
-    path: Path, sets: tuple[str, ...], data_dir: Path | None
-) -> configuration.Config:  # fmt: skip
+def load_config(path: Path, sets: tuple[str, ...], data_dir: Path | None) -> Config:
     """Read a configuration with its `--set` texts; `--data-dir` comes before its `data.dir`."""
     config = configuration.load(path, sets)
+    if data_dir is None and config.data.dir is not None:
+        data_dir = _expanded(Path(config.data.dir))
     return with_data_dir(config, data_dir)
 
 
-def with_data_dir(config: configuration.Config, data_dir: Path | None) -> configuration.Config:
-    """Put `--data-dir`, if given, in the place of `data.dir`."""
+def with_data_dir(config: Config, data_dir: Path | None) -> Config:
+    """Put `data_dir`, if given, in the place of `data.dir`, so that it holds from anywhere."""
     if data_dir is None:
         return config
     data = dataclasses.replace(config.data, dir=str(data_dir.absolute()))

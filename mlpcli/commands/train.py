@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 @click.option(
     "--min-val-accuracy",
     metavar="X",
-    type=click.FloatRange(0, 1),
+    type=options.SHARE,
     help="Exit with 3 if the best validation accuracy is below X (0 to 1).",
 )
 def train(
@@ -144,4 +145,4 @@ def _print_summary(summary: dict[str, Any]) -> None:
         f"trained     {summary['seconds']:.1f} s, {summary['images_per_second']:,.0f} images/s"
     )
     click.echo(f"checkpoint  {summary['checkpoint']}")
-    click.echo(f"next        mlpcli eval {summary['run_dir']}")
+    click.echo(f"next        mlpcli eval {shlex.quote(summary['run_dir'])}")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mlpcli.cifar10.dataset import data_dir, load_test, load_train_val, stratified_rows
 from mlpcli.config import DataConfig
-from mlpcli.errors import DataError
+from mlpcli.errors import ConfigError
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_the_test_split_is_read_alone(shapes: DataConfig) -> None:
 
 
 def test_a_val_split_larger_than_the_data_is_refused(shapes: DataConfig) -> None:
-    with pytest.raises(DataError, match=r"data\.val_size is 200, expected fewer than the 200"):
+    with pytest.raises(ConfigError, match=r"data\.val_size is 200, expected fewer than the 200"):
         load_train_val(dataclasses.replace(shapes, val_size=200))
 
 

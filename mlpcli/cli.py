@@ -108,12 +108,11 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911 - one return an exit code
         command = ctx.command_path if ctx else "mlpcli"
         return _fail(error, error.format_message(), f"{command} --help", 2, debug)
     except SystemExit as error:
-        return _fail(error, "terminated", None, 143, debug)
+        if error.code == 128 + signal.SIGTERM:
+            return _fail(error, "terminated", None, 143, debug)
+        return 1  # click's own, where whoever read our output has left
     except (click.Abort, KeyboardInterrupt) as error:
         return _fail(error, "interrupted", None, 130, debug)
-    except BrokenPipeError:  # whoever read our output has left: nothing more to say, or to flush
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _fail(error, f"{where}{error.strerror or error}", None, 1, debug)

@@ -1,8 +1,8 @@
 """Why a gradient is wrong: hypotheses, tried against a second, plain backward pass.
 
-The second pass shares no line of the first: its derivatives of loss and activation come from the
-complex step, so it needs no formula and serves every loss and activation. It is itself held
-against the complex step through the whole network by the tests.
+The second pass shares no line with the first: its derivatives of loss and activation come from
+the complex step, so it needs no formula and serves every loss and activation. The tests hold it
+against the complex step through the whole network.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ class Diagnosis:
 
     def __init__(self, network: Network, loss: Loss, X: Array, Y: Array) -> None:
         self.batch_size = len(X)
-        self.right = reference_gradients(network, loss, X, Y)
-        self.underived = reference_gradients(network, loss, X, Y, derivative=False)
-        self.transposed = reference_gradients(network, loss, X, Y, transposed=True)
+        G = loss_slopes(type(loss), network.forward(X).copy(), Y)
+        self.right = reference_gradients(network, X, G)
+        self.underived = reference_gradients(network, X, G, derivative=False)
+        self.transposed = reference_gradients(network, X, G, transposed=True)
 
     def explain(self, name: str, gradient: Array) -> str:  # noqa: PLR0911 - one a hypothesis
         """Return the likely reason why the gradient of a tensor is wrong."""
@@ -91,10 +92,9 @@ def _close(a: Array, b: Array) -> bool:
 
 
 def reference_gradients(
-    network: Network, loss: Loss, X: Array, Y: Array,
-    *, derivative: bool = True, transposed: bool = False,
-) -> Gradients:  # fmt: skip
-    """Return the gradient of each tensor, by the plainest backward pass there is.
+    network: Network, X: Array, G: Array, *, derivative: bool = True, transposed: bool = False
+) -> Gradients:
+    """Return the gradient of each tensor from G = dL/dT of the logits, as plainly as can be.
 
     Without `derivative`, as if σ′ were forgotten; `transposed`, as if W were read for Wᵀ.
     """
@@ -106,7 +106,6 @@ def reference_gradients(
         stepped = activation(len(T), T.shape[1], np.complex128).forward(T + 1j * STEP)
         Z.append(stepped.real.copy())
         slopes.append(stepped.imag / STEP)  # a′(T)
-    G = _loss_slopes(type(loss), Z[-1] @ P[f"W{depth}"] + P[f"b{depth}"], Y)
 
     gradients: Gradients = {}
     for i in range(depth, 0, -1):
@@ -120,8 +119,8 @@ def reference_gradients(
     return gradients
 
 
-def _loss_slopes(loss: type[Loss], T: Array, Y: Array) -> Array:
-    """dL/dT, an entry at a time."""
+def loss_slopes(loss: type[Loss], T: Array, Y: Array) -> Array:
+    """Return dL/dT of logits T (B, K) for targets Y, an entry at a time."""
     shadow, G = loss(len(T), T.shape[1], np.complex128), np.empty_like(T)
     for index in np.ndindex(*T.shape):
         stepped = T.astype(np.complex128)

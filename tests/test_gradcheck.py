@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from conftest import CONFIGS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlpcli import gradcheck
+from mlpcli import config, gradcheck
+from mlpcli.cifar10.dataset import load_train_val
 from mlpcli.commands.gradcheck import FLAWS as OFFERED
-from mlpcli.diagnosis import reference_gradients
+from mlpcli.diagnosis import loss_slopes, reference_gradients
 from mlpcli.flaws import FLAWS
 from mlpcli.gradcheck import Report, check_problem, pose, relative_error
 from mlpcli.nn.activations import ACTIVATIONS
@@ -186,9 +190,9 @@ def test_the_second_backward_pass_is_proven_too(activation: str, loss: str) -> N
     network = Network((6, 5, 4, 3), activation, 4, np.float64)
     network.params[...] = rng.standard_normal(network.params.size)
     X, Y = rng.standard_normal((4, 6)), np.eye(3)[[0, 1, 2, 0]]
-    owner = LOSSES[loss](4, 3, np.float64)
+    G = loss_slopes(LOSSES[loss], network.forward(X).copy(), Y)
     shadow, shadow_loss = Network((6, 5, 4, 3), activation, 4, complex), LOSSES[loss](4, 3, complex)
-    for name, gradient in reference_gradients(network, owner, X, Y).items():
+    for name, gradient in reference_gradients(network, X, G).items():
         slopes = np.empty_like(gradient)
         for index in np.ndindex(*gradient.shape):
             shadow.params[...] = network.params
@@ -214,3 +218,14 @@ def test_relative_error(a: list[float], b: list[float], error: float) -> None:
 def test_the_norm_neither_overflows_nor_underflows() -> None:
     assert gradcheck._norm(np.array([3e-200, 4e-200])) == pytest.approx(5e-200)
     assert gradcheck._norm(np.array([3e200, 4e200])) == pytest.approx(5e200)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_shipped_configurations_are_right_to_rounding(path: Path, shapes_dir: Path) -> None:
+    settings = config.load(path, [f"data.dir={shapes_dir}", "data.val_size=50"])
+    for tensor in gradcheck.check(settings, load_train_val(settings.data)).tensors:
+        assert tensor.passed
+        assert tensor.complex_error <= 1e-14
+        worst = abs(tensor.worst_analytic - tensor.worst_numeric) / abs(tensor.worst_numeric)
+        assert worst <= 1e-10
+        assert tensor.slope == pytest.approx(2, abs=0.05)

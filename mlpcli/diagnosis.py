@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlpcli.nn.activations import ACTIVATIONS
+from mlpcli.nn.layers import Dense
 from mlpcli.nn.losses import Loss
 from mlpcli.nn.network import Network
 
@@ -117,6 +118,23 @@ def reference_gradients(
             if derivative:
                 G = G * slopes[i - 2]
     return gradients
+
+
+def magnitudes(network: Network, X: Array) -> Gradients:
+    """Return, entry by entry, the size of what a gradient is summed from, whatever cancels in it.
+
+    Each error at the output counts as 1/n and each a′ as 1. Times the precision of a dtype, that is
+    the rounding which no gradient in this dtype can be without.
+    """
+    P, depth = network.parameters, len(network.layer_sizes) - 1
+    network.forward(X)
+    Z = [np.abs(layer.X) for layer in network.layers if isinstance(layer, Dense)]
+    G = np.full((len(X), network.layer_sizes[-1]), 1 / len(X))
+    sizes: Gradients = {}
+    for i in range(depth, 0, -1):
+        sizes[f"W{i}"], sizes[f"b{i}"] = Z[i - 1].T @ G, G.sum(axis=0)
+        G = G @ np.abs(P[f"W{i}"]).T
+    return sizes
 
 
 def loss_slopes(loss: type[Loss], T: Array, Y: Array) -> Array:

@@ -25,7 +25,7 @@ from mlpcli import features
 from mlpcli.checkpoint import Checkpoint
 from mlpcli.cifar10.dataset import Dataset
 from mlpcli.config import Config
-from mlpcli.diagnosis import Diagnosis
+from mlpcli.diagnosis import Diagnosis, magnitudes
 from mlpcli.flaws import FLAWS
 from mlpcli.minibatches import Gatherer
 from mlpcli.nn.activations import Relu
@@ -43,6 +43,7 @@ COMPLEX_TOLERANCE = 1e-12
 CENTRAL_TOLERANCE = 1e-6
 SLOPE_TOLERANCE = 0.1
 DTYPE_TOLERANCE = {"float32": 1e-4, "float64": 1e-12}
+ROUNDINGS = 4  # units in the last place, of each sum that makes a gradient
 DIRECTIONS = 3  # before a slope below 2 is believed: along one, the curvature may vanish by chance
 
 IN_TRAINING_DTYPE = "training dtype"
@@ -55,15 +56,18 @@ Where = Any  # an index, or a slice, into a flattened tensor
 class TensorCheck:
     """What was found of one tensor's gradient.
 
-    Errors are normwise, ‖analytic − numeric‖/max(‖analytic‖, ‖numeric‖), and have no floor: they
-    judge a tiny gradient as they judge a large one.
+    Errors are normwise, ‖analytic − numeric‖/max(‖analytic‖, ‖numeric‖): a tiny gradient is judged
+    as a large one is. A limit is a tolerance and what rounding does to a right gradient, which
+    counts only where nearly all of it cancels, as at a network that has learned its batch by heart.
     """
 
     name: str
     shape: tuple[int, ...]
     entries: int  # checked one by one
     complex_error: float  # over these entries
+    complex_limit: float
     direction_error: float  # along a random direction through the whole tensor
+    direction_limit: float
     central_error: float  # over a few of them, without those that crossed a kink
     central_limit: float  # what truncation and rounding may make of a right gradient
     central_step: float
@@ -84,8 +88,8 @@ class TensorCheck:
     def failures(self) -> tuple[str, ...]:
         """The verdicts that went against this gradient."""
         found = {
-            "complex step": self.complex_error > COMPLEX_TOLERANCE,
-            "direction": self.direction_error > COMPLEX_TOLERANCE,
+            "complex step": self.complex_error > self.complex_limit,
+            "direction": self.direction_error > self.direction_limit,
             "central differences": self.central_error > self.central_limit,
             "Taylor slope": self.slope is not None and self.slope < 2 - SLOPE_TOLERANCE,
             IN_TRAINING_DTYPE: self.dtype_error > self.dtype_limit,
@@ -185,21 +189,21 @@ def check_problem(problem: Problem, rng: np.random.Generator) -> Report:
     trained.backward(problem.trained_loss.backward(trained.forward(inputs), targets))
 
     checker = _Checker(network, loss, X, Y, level)
-    tensors = []
-    for name, gradient in gradients.items():
-        found = checker.check(name, gradient, trained.gradients[name], rng)
-        tensors.append(found)
+    tensors = [
+        checker.check(name, gradient, trained.gradients[name], rng)
+        for name, gradient in gradients.items()
+    ]
     if not all(tensor.passed for tensor in tensors):
         diagnosis = Diagnosis(network, loss, X, Y)
         tensors = [_with_reason(tensor, gradients[tensor.name], diagnosis) for tensor in tensors]
 
     g = np.concatenate([gradient.ravel() for gradient in gradients.values()])
     step = 1e-3 * level / (g @ g) if g.any() else 0.0
+    before = network.params.copy()
     for name, gradient in gradients.items():
         network.parameters[name][...] -= step * gradient
     after = loss.forward(network.forward(X), Y)
-    for name, gradient in gradients.items():
-        network.parameters[name][...] += step * gradient
+    network.params[...] = before
     return Report(tensors, level, after)
 
 
@@ -221,7 +225,10 @@ class _Checker:
         self.shadow = Network(network.layer_sizes, network.activation, len(X), np.complex128)
         self.shadow.params[...] = network.params
         self.shadow_loss = type(loss)(len(X), Y.shape[1], np.complex128)
-        self.rounding = 10 * sys.float_info.epsilon * abs(level)  # of the loss
+        # The loss is a difference of terms as large as the logits.
+        terms = abs(level) + float(np.abs(network.forward(X)).max(axis=1).mean())
+        self.rounding = 10 * sys.float_info.epsilon * terms
+        self.magnitudes = magnitudes(network, X)
 
     def check(
         self, name: str, gradient: Vector, trained: NDArray[Any], rng: np.random.Generator
@@ -247,6 +254,14 @@ class _Checker:
         rounding = self.rounding / step * math.sqrt(len(some))
         scale = max(_norm(flat[some][smooth]), _norm(by_central))
 
+        magnitude = self.magnitudes[name].ravel()
+        trained_flat = trained.astype(np.float64).ravel()
+
+        def limit(tolerance: float, dtype: Any, where: Where, *compared: Vector) -> float:
+            rounding = ROUNDINGS * float(np.finfo(dtype).eps) * _norm(magnitude[where])
+            share = _ratio(rounding, max(map(_norm, compared)))
+            return tolerance + (share if math.isfinite(share) else 0.0)
+
         own_errors = np.abs(analytic - by_complex) / np.maximum(
             np.maximum(np.abs(analytic), np.abs(by_complex)), sys.float_info.min
         )
@@ -256,17 +271,27 @@ class _Checker:
             shape=gradient.shape,
             entries=len(entries),
             complex_error=relative_error(analytic, by_complex),
+            complex_limit=limit(COMPLEX_TOLERANCE, np.float64, entries, analytic, by_complex),
             # Along a random direction a slope is about ‖g‖/√size, and may be 0 by chance.
             direction_error=_ratio(
                 abs(ahead - along), max(abs(along), _norm(flat) / math.sqrt(size))
+            ),
+            direction_limit=limit(
+                COMPLEX_TOLERANCE,
+                np.float64,
+                slice(None),
+                flat,
+                np.array([along * math.sqrt(size)]),
             ),
             central_error=relative_error(flat[some][smooth], by_central),
             central_limit=CENTRAL_TOLERANCE
             + (10 * (truncation + rounding) / scale if scale else 0.0),
             central_step=step,
             slope=self._taylor_slope(name, flat, directions),
-            dtype_error=relative_error(trained.astype(np.float64).ravel(), flat),
-            dtype_limit=DTYPE_TOLERANCE[str(trained.dtype)],
+            dtype_error=relative_error(trained_flat, flat),
+            dtype_limit=limit(
+                DTYPE_TOLERANCE[str(trained.dtype)], trained.dtype, slice(None), trained_flat, flat
+            ),
             kinks=int(np.count_nonzero(~smooth)),
             worst_index=tuple(int(i) for i in np.unravel_index(entries[worst], gradient.shape)),
             worst_analytic=float(analytic[worst]),

@@ -152,6 +152,25 @@ def test_a_tiny_gradient_is_judged_as_a_large_one_is() -> None:
     assert "W1" in wrong(report("sign", sizes=(6, 5, 5, 4), scale=12.0, seed=3, dtype=np.float64))
 
 
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_network_that_knows_its_batch_by_heart_is_not_flagged(loss: str, dtype: type) -> None:
+    """Its errors Ŷ − Y are nothing but rounding, in float32 and in float64."""
+    rng = np.random.default_rng(0)
+    network = Network((6, 8, 4), "tanh", 4, dtype)
+    network.params[...] = rng.standard_normal(network.params.size)
+    X, Y = rng.standard_normal((4, 6)).astype(dtype), np.eye(4, dtype=dtype)
+    network.parameters["W2"][...] = np.linalg.pinv(np.tanh(X @ network.parameters["W1"])) @ Y
+    network.parameters["b1"][...] = 0
+    for certainty in (20, 60, 200):
+        sure = Network((6, 8, 4), "tanh", 4, dtype)
+        sure.params[...] = network.params
+        sure.parameters["W2"][...] *= 2 * certainty
+        sure.parameters["b2"][...] = -certainty
+        found = check_problem(pose(sure, loss, X, Y), rng)
+        assert found.passed, [(t, t.failures) for t in found.tensors if not t.passed]
+
+
 def test_kinks_are_counted_and_not_held_against_a_relu() -> None:
     network = Network((3, 2, 2), "relu", 1, np.float64)
     network.params[...] = 1.0

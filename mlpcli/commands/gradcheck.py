@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -92,17 +93,18 @@ def gradcheck(
 
 
 def _document(report: Report) -> dict[str, object]:
-    """The report as JSON, which has no word for infinity: null."""
+    """The report as JSON, which has no word for what is not finite: null."""
 
-    def plain(value: object) -> object:
-        return None if isinstance(value, float) and abs(value) == float("inf") else value
+    def plain(values: dict[str, object]) -> dict[str, object]:
+        finite = {k: not isinstance(v, float) or math.isfinite(v) for k, v in values.items()}
+        return {key: value if finite[key] else None for key, value in values.items()}
 
     tensors = [
-        {key: plain(value) for key, value in asdict(tensor).items()}
+        plain(asdict(tensor))
         | {"size": tensor.size, "passed": tensor.passed, "failures": tensor.failures}
         for tensor in report.tensors
     ]
-    steps = {"loss": report.loss, "loss_after_step": report.loss_after_step}
+    steps = plain({"loss": report.loss, "loss_after_step": report.loss_after_step})
     return {"passed": report.passed, **steps, "tensors": tensors}
 
 

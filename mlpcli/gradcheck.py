@@ -100,6 +100,11 @@ class TensorCheck:
     def passed(self) -> bool:
         return not self.failures
 
+    @property
+    def decided(self) -> bool:
+        """False where rounding is as large as the gradient itself, and so nothing is proven."""
+        return self.complex_limit < 0.1
+
 
 @dataclass(frozen=True)
 class Report:

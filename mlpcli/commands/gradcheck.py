@@ -14,6 +14,7 @@ from mlpcli.commands import options
 from mlpcli.errors import CheckFailedError, CheckpointError, ConfigError
 
 if TYPE_CHECKING:
+    from mlpcli.config import Config
     from mlpcli.gradcheck import Report
 
 FLAWS = (
@@ -80,7 +81,7 @@ def gradcheck(
     from mlpcli.runs import best_of
 
     saved = None if checkpoint is None else load(best_of(checkpoint))
-    if saved is not None and saved.config.model != settings.model:
+    if saved is not None and _shape(saved.config) != _shape(settings):
         raise CheckpointError(f"{checkpoint}: is not the network that {config} describes")
     report = checker.check(settings, dataset.load_train_val(settings.data), saved, inject)
     if as_json:
@@ -92,6 +93,10 @@ def gradcheck(
         raise CheckFailedError(f"{config}: the gradient of {', '.join(wrong)} is wrong")
 
 
+def _shape(config: Config) -> tuple[object, ...]:
+    return config.model.hidden, config.model.activation, config.training.dtype
+
+
 def _document(report: Report) -> dict[str, object]:
     """The report as JSON, which has no word for what is not finite: null."""
 
@@ -101,7 +106,12 @@ def _document(report: Report) -> dict[str, object]:
 
     tensors = [
         plain(asdict(tensor))
-        | {"size": tensor.size, "passed": tensor.passed, "failures": tensor.failures}
+        | {
+            "size": tensor.size,
+            "passed": tensor.passed,
+            "decided": tensor.decided,
+            "failures": tensor.failures,
+        }
         for tensor in report.tensors
     ]
     steps = plain({"loss": report.loss, "loss_after_step": report.loss_after_step})
@@ -118,7 +128,9 @@ def _print(report: Report) -> None:
         slope = "flat" if t.slope is None else f"{t.slope:.2f}"
         errors = (t.complex_error, t.direction_error, t.central_error, t.dtype_error)
         figures = " ".join(f"{error:7.0e}" for error in errors)
-        verdict = click.style("right", "green") if t.passed else click.style("WRONG", "red")
+        verdict = click.style("right", "green") if t.decided else "lost"
+        if not t.passed:
+            verdict = click.style("WRONG", "red")
         click.echo(f"{t.name:6}  {shape:9} {checked:>7} {figures}  {slope:>5}  {verdict}")
     click.echo()
     for t in report.tensors:
@@ -130,6 +142,8 @@ def _print(report: Report) -> None:
     for t in report.tensors:
         if t.kinks:
             click.echo(f"{t.name}: {t.kinks} entries crossed a ReLU's kink, not held against it")
+        if not t.decided:
+            click.echo(f"{t.name}: lost in rounding at this point, so nothing is proven of it")
     click.echo(
         f"one small step against this gradient: the loss {report.loss:.6f} becomes "
         f"{report.loss_after_step:.6f}"

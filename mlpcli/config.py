@@ -22,9 +22,14 @@ from mlpcli.strict_yaml import Found
 
 
 def key(
-    default: Any, doc: str, *, low: float | None = None, above: float | None = None,
-    high: float | None = None, below: float | None = None,
-) -> Any:  # fmt: skip
+    default: Any,
+    doc: str,
+    *,
+    low: float | None = None,
+    above: float | None = None,
+    high: float | None = None,
+    below: float | None = None,
+) -> Any:
     """A configuration key: its default, what it means, and the bounds of its value(s)."""
     bounds = {"at least": low, "above": above, "at most": high, "below": below}
     return field(default=default, metadata={"doc": doc, "bounds": bounds})

@@ -67,7 +67,7 @@ def evaluate(network: Network, loss: Loss, batches: Iterable[Batch]) -> Evaluati
 
 def evaluate_checkpoint(
     checkpoint: Checkpoint, split_name: SplitName, data: DataConfig
-) -> Evaluation:  # fmt: skip
+) -> Evaluation:
     """Evaluate a saved network, on plain pixels, on a split of the data set that `data` names.
 
     Raises DataError where the classes of the data are not those of the network.

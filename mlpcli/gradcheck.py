@@ -163,7 +163,7 @@ def check(
 
 def pose(
     trained: Network, loss: str, X: NDArray[Any], Y: NDArray[Any], flaw: str | None = None
-) -> Problem:  # fmt: skip
+) -> Problem:
     """Return the problem of a network, in the dtype that trains, with the flaw, if any, in it."""
     network = Network(trained.layer_sizes, trained.activation, len(X), np.float64)
     network.params[...] = trained.params
@@ -359,9 +359,7 @@ class _Checker:
             epsilon = 0.5**power
             yield epsilon, *self._loss_at(name, slice(None), epsilon * direction)
 
-    def _loss_at(
-        self, name: str, where: Where, move: Any
-    ) -> tuple[float, list[NDArray[np.bool_]]]:  # fmt: skip
+    def _loss_at(self, name: str, where: Where, move: Any) -> tuple[float, list[NDArray[np.bool_]]]:
         """L with the tensor's entries `where` moved, and which units of each ReLU layer are on."""
         entries = self.network.parameters[name].reshape(-1)
         before = entries[where].copy()

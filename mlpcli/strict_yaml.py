@@ -78,9 +78,7 @@ def read_set(root: type, text: str) -> dict[str, Found]:
     return dict(reader.value(reader.compose(value), cls, prefix, name))
 
 
-def read_text(
-    root: type, text: str, source: str, *, numbered: bool = True
-) -> dict[str, Found]:  # fmt: skip
+def read_text(root: type, text: str, source: str, *, numbered: bool = True) -> dict[str, Found]:
     """Return the values of a whole document; `source` names it in errors."""
     reader = _Reader(root, source, numbered)
     node = reader.compose(text)
@@ -159,9 +157,7 @@ class _Reader:
             else:
                 yield from self.value(value_node, cls, prefix, name)
 
-    def value(
-        self, node: Any, cls: type, prefix: str, name: str
-    ) -> Iterator[tuple[str, Found]]:  # fmt: skip
+    def value(self, node: Any, cls: type, prefix: str, name: str) -> Iterator[tuple[str, Found]]:
         """Yield the value(s) of key `name` of `cls`, checked against its type and bounds."""
         hint, path = get_type_hints(cls)[name], prefix + name
         if dataclasses.is_dataclass(hint):

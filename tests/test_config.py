@@ -135,7 +135,7 @@ WRONG = [
     ("#" + "x" * 70_000 + "\n", "over 64 KiB"),
     ("base: 3\n", "base: found 3, expected a string"),
     ("base: nowhere.yaml\n", "nowhere.yaml: no such configuration file"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("text", "message"), WRONG)

@@ -88,9 +88,11 @@ def test_the_table_of_keys_is_the_codes() -> None:
 
 
 def test_five_lines_of_numpy_classify_an_image(
-    mlpcli: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    mlpcli: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     assert mlpcli("train", CONFIGS / "smoke.yaml", "--set", "training.epochs=2").returncode == 0
     monkeypatch.chdir(tmp_path)
     (code,) = blocks("python")

@@ -67,9 +67,7 @@ def download(source: Source, folder: Path, progress: Progress, notice: Notice) -
     )
 
 
-def _fetch(
-    url: str, part: Path, source: Source, progress: Progress, notice: Notice
-) -> None:  # fmt: skip
+def _fetch(url: str, part: Path, source: Source, progress: Progress, notice: Notice) -> None:
     """Bring `part` to the whole of `source` from one address, however many attempts it takes."""
     failures = 0
     while True:
@@ -131,9 +129,7 @@ def _transfer(url: str, part: Path, source: Source, progress: Progress) -> None:
         raise MlpcliError(f"{part}: cannot be written: {error.strerror}") from None
 
 
-def _where_it_starts(
-    response: requests.Response, asked: int, part: Path
-) -> tuple[int, int | None]:  # fmt: skip
+def _where_it_starts(response: requests.Response, asked: int, part: Path) -> tuple[int, int | None]:
     """Return the offset of the body's first byte, and the size of the whole, if told.
 
     A host that cannot go on where we stand sends the whole from the start: that is taken. Where it

@@ -92,9 +92,7 @@ def draw_test() -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
     return draw(TEST_SIZE, np.random.default_rng([SEED, 1]))
 
 
-def draw(
-    count: int, rng: np.random.Generator
-) -> tuple[NDArray[np.uint8], NDArray[np.intp]]:  # fmt: skip
+def draw(count: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
     """Return `count` images in random order, as near as can be the same number of each kind."""
     labels = rng.permutation(np.arange(count) % len(SHAPES))
     images = np.empty((count, 3, 32, 32), np.uint8)

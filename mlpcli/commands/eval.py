@@ -85,6 +85,7 @@ def _print_table(split: str, result: Evaluation, names: tuple[str, ...]) -> None
     click.echo(
         f"{split}: {result.count:,} images, accuracy {result.accuracy:.2%}, loss {result.loss:.4f}"
     )
+    click.echo("a row a class: its recall and precision, then what its images were taken for")
     click.echo()
     width = max(len(name) for name in names)
     head = "".join(f"{name[:4]:>5}" for name in names)

@@ -16,7 +16,7 @@ from mlpcli.nn.network import Network
 
 def random_problem(
     network: Network, batch: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+) -> tuple[np.ndarray, np.ndarray]:
     network.params[...] = 0.5 * rng.standard_normal(network.params.size)
     D, K = network.layer_sizes[0], network.layer_sizes[-1]
     X = rng.standard_normal((batch, D)).astype(network.params.dtype)

@@ -12,9 +12,7 @@ from mlpcli.nn.losses import LOSSES
 from mlpcli.nn.network import Network
 
 
-def gradients(
-    network: Network, loss: str, X: np.ndarray, Y: np.ndarray
-) -> dict[str, np.ndarray]:  # fmt: skip
+def gradients(network: Network, loss: str, X: np.ndarray, Y: np.ndarray) -> dict[str, np.ndarray]:
     owner = LOSSES[loss](*Y.shape, network.params.dtype)
     network.backward(owner.backward(network.forward(X), Y))
     return {name: gradient.copy() for name, gradient in network.gradients.items()}
@@ -24,9 +22,7 @@ def sigma(t: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-t))
 
 
-def logistic(
-    seed: int, n: int, D: int
-) -> tuple[Network, np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+def logistic(seed: int, n: int, D: int) -> tuple[Network, np.ndarray, np.ndarray, np.ndarray]:
     """Binary logistic regression: the network with no hidden layer and one output."""
     rng = np.random.default_rng(seed)
     network = Network((D, 1), batch_size=n, dtype=np.float64)

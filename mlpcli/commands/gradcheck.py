@@ -125,7 +125,7 @@ def _print(report: Report) -> None:
     for t in report.tensors:
         shape = "×".join(map(str, t.shape))
         checked = "all" if t.entries == t.size else f"{t.entries}"
-        slope = "flat" if t.slope is None else f"{t.slope:.2f}"
+        slope = "–" if t.slope is None else f"{t.slope:.2f}"
         errors = (t.complex_error, t.direction_error, t.central_error, t.dtype_error)
         figures = " ".join(f"{error:7.0e}" for error in errors)
         verdict = click.style("right", "green") if t.decided else "lost"

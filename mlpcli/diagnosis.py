@@ -123,12 +123,14 @@ def reference_gradients(
 def magnitudes(network: Network, X: Array) -> Gradients:
     """Return, entry by entry, the size of what a gradient is summed from, whatever cancels in it.
 
-    Each error at the output counts as 1/n and each a′ as 1. Times the precision of a dtype, that is
-    the rounding which no gradient in this dtype can be without.
+    Each error at the output counts as 1/n, each a′ as 1, and each hidden unit as 1 at least, for a
+    σ near 0 is rounded as one near 1 is. Times the precision of a dtype, that is the rounding which
+    no gradient in this dtype can be without.
     """
     P, depth = network.parameters, len(network.layer_sizes) - 1
     network.forward(X)
-    Z = [np.abs(layer.X) for layer in network.layers if isinstance(layer, Dense)]
+    dense = [layer for layer in network.layers if isinstance(layer, Dense)]
+    Z = [np.abs(X), *(np.maximum(np.abs(layer.X), 1) for layer in dense[1:])]
     G = np.full((len(X), network.layer_sizes[-1]), 1 / len(X))
     sizes: Gradients = {}
     for i in range(depth, 0, -1):

@@ -5,11 +5,9 @@ from __future__ import annotations
 import importlib
 import io
 import os
-import signal
 import sys
 import traceback
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import click
@@ -75,14 +73,8 @@ def cli(ctx: click.Context, debug: bool) -> None:
         click.echo(ctx.get_help())
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    """Make an exception of SIGTERM, so that what is half done is cleared away."""
-    raise SystemExit(128 + number)
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and leave with its exit code."""
-    signal.signal(signal.SIGTERM, _terminate)
     for name in ("stdout", "stderr"):
         if (stream := getattr(sys, name)) is None:  # closed by whoever called
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - for good
@@ -107,10 +99,8 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911 - one return an exit code
         ctx = getattr(error, "ctx", None)
         command = ctx.command_path if ctx else "mlpcli"
         return _fail(error, error.format_message(), f"{command} --help", 2, debug)
-    except SystemExit as error:
-        if error.code == 128 + signal.SIGTERM:
-            return _fail(error, "terminated", None, 143, debug)
-        return 1  # click's own, where whoever read our output has left
+    except SystemExit:  # click's own, where whoever read our output has left
+        return 1
     except (click.Abort, KeyboardInterrupt) as error:
         return _fail(error, "interrupted", None, 130, debug)
     except OSError as error:

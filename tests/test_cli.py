@@ -355,15 +355,15 @@ def test_what_is_there_is_never_lost_without_force(mlpcli: Command, tmp_path: Pa
     assert not notes.exists()
 
 
-def test_a_terminated_download_leaves_nothing_half_done(tmp_path: Path) -> None:
+def test_what_a_killed_download_left_is_cleared_by_the_next(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mlpcli", "download", "--synthetic", "--data-dir", "data"]
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, cwd=tmp_path) as process:
         while not (tmp_path / "data" / ".unpacking").exists():
             time.sleep(0.01)
-        process.terminate()
-        assert process.wait(30) == 143
-        assert process.stderr.read() == "error: terminated\n"
-    assert [path.name for path in (tmp_path / "data").iterdir()] == ["lock"]
+        process.kill()
+    assert not (tmp_path / "data" / "cifar-10-batches-py").exists()
+    assert subprocess.run(command, cwd=tmp_path, check=False).returncode == 0
+    assert {path.name for path in (tmp_path / "data").iterdir()} == {"lock", "cifar-10-batches-py"}
 
 
 def test_closed_streams_end_nothing(tmp_path: Path, shapes_dir: Path) -> None:

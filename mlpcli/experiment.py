@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import signal
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -94,7 +94,7 @@ def _run(
     def on_step(progress: Progress) -> None:
         reporter.step(progress)
         if interruptions.received is not None:
-            checkpoint.save(run.last, _checkpoint(training, resumable=True))
+            checkpoint.save(run.last, _checkpoint(training))
             raise InterruptedRunError(
                 interruptions.received,
                 f"{signal.Signals(interruptions.received).name}: saved after step {progress.step}",
@@ -104,18 +104,20 @@ def _run(
     reporter.start(training)
     for result in training.epochs(on_step):
         run.append_metrics(_metrics_row(result))
+        last = _checkpoint(training)
         if result.is_best:
-            checkpoint.save(run.best, _checkpoint(training))
-        checkpoint.save(run.last, _checkpoint(training, resumable=True))
+            checkpoint.save(run.best, replace(last, resume_arrays={}, resume_values={}))
+        checkpoint.save(run.last, last)
         reporter.epoch(result)
     summary = _summary(training, run)
     run.write_summary(summary)
     return summary
 
 
-def _checkpoint(training: Training, *, resumable: bool = False) -> Checkpoint:
+def _checkpoint(training: Training) -> Checkpoint:
+    """Return all that `last.npz` holds; its arrays are the training's own, to be saved at once."""
     progress = training.progress
-    arrays, values = training.state() if resumable else ({}, {})
+    arrays, values = training.state()
     return Checkpoint(
         parameters=training.pixel_parameters(),
         config=training.config,

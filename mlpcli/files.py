@@ -9,7 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from mlpcli.errors import LockedError, MlpcliError
+from mlpcli.errors import ConfigError, LockedError, MlpcliError
+
+
+def expanded(path: Path) -> Path:
+    """Return a path with `~` resolved, also where no shell has done it; raises ConfigError."""
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{path}: {error}") from None
 
 
 @contextlib.contextmanager

@@ -127,7 +127,7 @@ class _Reader:
         except yaml.MarkedYAMLError as error:
             where = self.at(error.problem_mark or error.context_mark)
             raise ConfigError(f"{where}: not valid YAML: {error.problem}") from None
-        except (yaml.YAMLError, ValueError, OverflowError) as error:  # the last two: "\\UFFFFFFFF"
+        except (yaml.YAMLError, ValueError, OverflowError) as error:  # the last two: "\UFFFFFFFF"
             raise ConfigError(
                 f"{self.source}: not valid YAML: {str(error).splitlines()[0]}"
             ) from None

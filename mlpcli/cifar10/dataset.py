@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mlpcli.cifar10 import batches, synthetic
 from mlpcli.config import DataConfig
 from mlpcli.errors import ConfigError
+from mlpcli.files import expanded
 
 SplitName = Literal["train", "val", "test"]
 
@@ -84,10 +85,7 @@ def data_dir(chosen: str | Path | None) -> Path:
     if not chosen:
         cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
         chosen = Path(cache) / "mlpcli"
-    try:
-        return Path(chosen).expanduser()
-    except RuntimeError as error:
-        raise ConfigError(f"{chosen}: {error}") from None
+    return expanded(Path(chosen))
 
 
 def stratified_rows(

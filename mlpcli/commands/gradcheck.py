@@ -163,9 +163,8 @@ def _explain() -> None:
         click.echo(f"{equation.place}: {verdict}")
         click.echo(f"  note   {equation.note}")
         click.echo(f"  true   {equation.truth}")
-        if equation.code:
-            path, line = equation.location()
-            click.echo(f"  code   {path}:{line}  {equation.line}")
+        path, line = equation.location()
+        click.echo(f"  code   {path}:{line}  {equation.line}")
         click.echo(f"  proof  {equation.proof}")
     click.echo()
     click.echo("To see the note's sign climb the loss:")

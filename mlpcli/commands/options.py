@@ -12,7 +12,7 @@ import click
 
 from mlpcli import config as configuration
 from mlpcli.config import Config
-from mlpcli.errors import ConfigError
+from mlpcli.files import expanded
 
 
 class _Share(click.FloatRange):
@@ -28,14 +28,6 @@ class _Share(click.FloatRange):
 SHARE = _Share(0, 1)
 
 
-def _expanded(path: Path) -> Path:
-    """Return a path with `~` resolved, also where the shell has left it."""
-    try:
-        return path.expanduser()
-    except RuntimeError as error:
-        raise ConfigError(f"{path}: {error}") from None
-
-
 sets = click.option(
     "--set",
     "sets",
@@ -47,7 +39,7 @@ data_dir = click.option(
     "--data-dir",
     metavar="DIR",
     type=click.Path(path_type=Path),
-    callback=lambda ctx, option, value: value and _expanded(value),
+    callback=lambda ctx, option, value: value and expanded(value),
     help="Where the data set lies.  [default: $MLPCLI_DATA_DIR, or ~/.cache/mlpcli]",
 )
 as_json = click.option(
@@ -59,7 +51,7 @@ def load_config(path: Path, sets: tuple[str, ...], data_dir: Path | None) -> Con
     """Read a configuration with its `--set` texts; `--data-dir` comes before its `data.dir`."""
     config = configuration.load(path, sets)
     if data_dir is None and config.data.dir is not None:
-        data_dir = _expanded(Path(config.data.dir))
+        data_dir = expanded(Path(config.data.dir))
     return with_data_dir(config, data_dir)
 
 

@@ -45,10 +45,36 @@ class DataConfig:
     dir: str | None = key(None, "data directory; null: $MLPCLI_DATA_DIR, or the user's cache")
     val_size: int = key(5000, "training images set aside for validation, by class", low=0)
     val_seed: int = key(0, "which images are set aside", low=0)
-    standardize: Literal["none", "channel", "pixel"] = key(
-        "channel", "subtract the training mean and divide by the deviation, per channel or pixel"
+
+
+@dataclass(frozen=True)
+class FeaturesConfig:
+    """The affine map from pixels to what the first layer sees; it folds into that layer."""
+
+    name: Literal["none", "channel", "pixel", "pca"] = key(
+        "channel", "standardize per channel or pixel, or whitened principal components"
     )
+    components: int = key(256, "pca: how many", low=1, high=3072)
+    softening: float = key(
+        3e-4,
+        "pca: added to each variance before it is whitened, as a share of the largest",
+        above=0,
+    )
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """How training images are varied; what moves them needs features.name pca."""
+
     flips: bool = key(False, "mirror each training image left to right with probability ½")
+    shift: float = key(0.0, "move it up to so many pixels along each axis", low=0, high=16)
+    rotation: float = key(0.0, "turn it up to so many degrees", low=0, high=180)
+    zoom: float = key(0.0, "stretch each axis by up to so large a share of itself", low=0, high=1)
+
+    @property
+    def warps(self) -> bool:
+        """Whether images are moved at all."""
+        return bool(self.shift or self.rotation or self.zoom)
 
 
 @dataclass(frozen=True)
@@ -58,8 +84,12 @@ class ModelConfig:
     hidden: tuple[int, ...] = key(
         (512,), "hidden layer sizes; []: logistic regression", low=1, high=10**6
     )
-    activation: Literal["sigmoid", "tanh", "relu"] = key("sigmoid", "after each hidden layer")
+    activation: Literal["sigmoid", "tanh", "relu", "gelu"] = key(
+        "sigmoid", "after each hidden layer"
+    )
     initializer: Literal["glorot", "he", "lecun"] = key("glorot", "of the weights; biases are 0")
+    input_dropout: float = key(0.0, "share of the inputs left out of a step", low=0, below=1)
+    dropout: float = key(0.0, "share of the hidden units left out of a step", low=0, below=1)
 
 
 @dataclass(frozen=True)
@@ -96,6 +126,9 @@ class TrainingConfig:
         None, "stop after so many epochs without a better validation accuracy; null: never", low=1
     )
     dtype: Literal["float32", "float64"] = key("float32", "of parameters and arithmetic")
+    checkpoint_seconds: float = key(
+        10.0, "how often the state is saved: what a crash may cost", low=0
+    )
 
 
 @dataclass(frozen=True)
@@ -106,6 +139,8 @@ class Config:
     seed: int = key(0, "of initial weights, order of images and flips", low=0)
     threads: int | None = key(None, "for matrix products; null: every usable core", low=1)
     data: DataConfig = DataConfig()
+    features: FeaturesConfig = FeaturesConfig()
+    augment: AugmentConfig = AugmentConfig()
     model: ModelConfig = ModelConfig()
     loss: Literal["sigmoid_cross_entropy", "squared_error", "softmax_cross_entropy"] = key(
         "sigmoid_cross_entropy", "summed over classes, averaged over the batch"
@@ -155,6 +190,9 @@ def build(found: dict[str, Found]) -> Config:
         refuse("training.patience", "needs a validation split, but data.val_size is 0")
     if config.schedule.warmup_epochs >= config.training.epochs:
         refuse("schedule.warmup_epochs", f"expected fewer than the {config.training.epochs} epochs")
+    if config.augment.warps and config.features.name != "pca":
+        moving = next(key for key in ("shift", "rotation", "zoom") if getattr(config.augment, key))
+        refuse(f"augment.{moving}", f"needs features.name pca, found {config.features.name}")
     if config.optimizer.nesterov and not config.optimizer.momentum:
         refuse("optimizer.nesterov", "needs optimizer.momentum above 0")
     return config

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mlpcli import features
 from mlpcli.checkpoint import Checkpoint
 from mlpcli.cifar10 import dataset
 from mlpcli.cifar10.dataset import SplitName
 from mlpcli.config import DataConfig
 from mlpcli.errors import DataError
-from mlpcli.minibatches import Batch, Gatherer
+from mlpcli.features import PLAIN
+from mlpcli.minibatches import Batch, Gatherer, inputs_of
 from mlpcli.nn.losses import LOSSES, Loss
 from mlpcli.nn.network import Network
 
@@ -83,7 +83,8 @@ def evaluate_checkpoint(
     if not len(split):
         raise DataError(f"the {split_name} split is empty: data.val_size was {data.val_size}")
     network = checkpoint.network(BATCH_SIZE)
-    loss = LOSSES[checkpoint.config.loss](BATCH_SIZE, classes, network.params.dtype)
-    pixels = features.fit("none", split)
-    gatherer = Gatherer(split, pixels, classes, BATCH_SIZE, network.params.dtype)
+    dtype = network.params.dtype
+    loss = LOSSES[checkpoint.config.loss](BATCH_SIZE, classes, dtype)
+    inputs = inputs_of(split.images, PLAIN, BATCH_SIZE, dtype)
+    gatherer = Gatherer(split, inputs, classes, BATCH_SIZE, dtype)
     return evaluate(network, loss, gatherer.in_order())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import signal
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,7 +20,13 @@ from mlpcli.signals import Interruptions
 from mlpcli.training import EpochResult, Progress, Training
 
 # What may differ when a run is resumed: longer training, and where the same files lie now.
-MAY_CHANGE = {"name", "data.dir", "training.epochs", "training.patience"}
+MAY_CHANGE = {
+    "name",
+    "data.dir",
+    "training.epochs",
+    "training.patience",
+    "training.checkpoint_seconds",
+}
 
 
 class Reporter(Protocol):
@@ -90,25 +97,42 @@ def _run(
     run.cut_metrics(training.progress.epoch)
     run.write_config(training.config)
     run.write_environment(environment.describe() | {"data_digest": training.dataset.digest})
+    best: Checkpoint | None = None  # of the epochs since the last save
+    saved_at = time.monotonic()
+
+    def save() -> None:
+        # The best first: a last.npz then never speaks of a best epoch that is not there.
+        nonlocal best, saved_at
+        if best is not None:
+            checkpoint.save(run.best, best)
+            best = None
+        checkpoint.save(run.last, _checkpoint(training))
+        saved_at = time.monotonic()
+
+    def is_due() -> bool:
+        return time.monotonic() - saved_at >= training.config.training.checkpoint_seconds
 
     def on_step(progress: Progress) -> None:
         reporter.step(progress)
         if interruptions.received is not None:
-            checkpoint.save(run.last, _checkpoint(training))
+            save()
             raise InterruptedRunError(
                 interruptions.received,
                 f"{signal.Signals(interruptions.received).name}: saved after step {progress.step}",
                 hint=f"mlpcli train --resume {shlex.quote(str(run.folder))}",
             )
+        if is_due():
+            save()
 
     reporter.start(training)
     for result in training.epochs(on_step):
         run.append_metrics(_metrics_row(result))
-        last = _checkpoint(training)
         if result.is_best:
-            checkpoint.save(run.best, replace(last, resume_arrays={}, resume_values={}))
-        checkpoint.save(run.last, last)
+            best = _without_state(_checkpoint(training))
+        if is_due() or not run.last.exists():
+            save()
         reporter.epoch(result)
+    save()
     summary = _summary(training, run)
     run.write_summary(summary)
     return summary
@@ -130,6 +154,12 @@ def _checkpoint(training: Training) -> Checkpoint:
         resume_arrays=arrays,
         resume_values=values,
     )
+
+
+def _without_state(saved: Checkpoint) -> Checkpoint:
+    """Return what `best.npz` holds, with arrays of its own."""
+    parameters = {name: array.copy() for name, array in saved.parameters.items()}
+    return replace(saved, parameters=parameters, resume_arrays={}, resume_values={})
 
 
 def _metrics_row(result: EpochResult) -> dict[str, Any]:

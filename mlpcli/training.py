@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlpcli import features
+from mlpcli import features, warps
 from mlpcli.cifar10.dataset import Dataset
 from mlpcli.config import Config
 from mlpcli.errors import CheckpointError, DivergedError
 from mlpcli.evaluation import evaluate
-from mlpcli.minibatches import Gatherer, Shuffler
+from mlpcli.features import Components
+from mlpcli.minibatches import Gatherer, Shuffler, inputs_of
 from mlpcli.nn.losses import LOSSES
 from mlpcli.nn.network import Network
 from mlpcli.nn.optimizers import OPTIMIZERS
@@ -70,12 +71,14 @@ class Training:
         train, val = dataset.splits["train"], dataset.splits["val"]
 
         self.rng = np.random.default_rng(config.seed)
-        self.features = features.fit(config.data.standardize, train)
+        self.features = features.fit(config.features, train)
         self.network = Network(
-            (train.images.shape[1], *config.model.hidden, classes),
+            (self.features.size, *config.model.hidden, classes),
             config.model.activation,
             size,
             dtype,
+            input_dropout=config.model.input_dropout,
+            dropout=config.model.dropout,
         )
         self.network.initialize(config.model.initializer, self.rng)
         self.loss = LOSSES[config.loss](size, classes, dtype)
@@ -91,9 +94,19 @@ class Training:
         self.schedule = schedule(
             epochs=config.training.epochs, **_accepted_by(schedule, config.schedule)
         )
-        self.shuffler = Shuffler(train.rows, size, flips=config.data.flips, rng=self.rng)
-        self.train_batches = Gatherer(train, self.features, classes, size, dtype)
-        self.val_batches = Gatherer(val, self.features, classes, size, dtype)
+        moved = None
+        if config.augment.warps and isinstance(self.features, Components):
+            moved = warps.draw(config.augment, self.features, dtype, self.rng)
+        self.shuffler = Shuffler(
+            train.rows,
+            size,
+            flips=config.augment.flips,
+            warps=0 if moved is None else len(moved),
+            rng=self.rng,
+        )
+        inputs = inputs_of(train.images, self.features, size, dtype, moved)
+        self.train_batches = Gatherer(train, inputs, classes, size, dtype)
+        self.val_batches = Gatherer(val, inputs, classes, size, dtype)
         self._guesses, self._hits = np.empty(size, np.intp), np.empty(size, np.bool_)
 
     @property
@@ -119,10 +132,10 @@ class Training:
     def _epoch(self, on_step: Callable[[Progress], None]) -> EpochResult:
         progress, network, loss = self.progress, self.network, self.loss
         clock = time.perf_counter()
-        for rows, mirrored in self.shuffler:
+        for draw in self.shuffler:
             learning_rate = self.learning_rate
-            X, Y, labels = self.train_batches.gather(rows, mirrored)
-            T = network.forward(X)
+            X, Y, labels = self.train_batches.gather(draw)
+            T = network.forward(X, self.rng)
             batch_loss = loss.forward(T, Y)
             if not math.isfinite(batch_loss):
                 raise self._diverged(f"the loss is {batch_loss}", learning_rate)
@@ -131,8 +144,8 @@ class Training:
             self.optimizer.step(learning_rate)
 
             progress.step += 1
-            progress.position += len(rows)
-            progress.loss_sum += batch_loss * len(rows)
+            progress.position += len(draw.rows)
+            progress.loss_sum += batch_loss * len(draw.rows)
             progress.correct += correct
             now = time.perf_counter()
             progress.epoch_seconds += now - clock
@@ -146,8 +159,7 @@ class Training:
         step = max(progress.step - 1, 0) / len(self.shuffler)
         learning_rate = self.config.optimizer.learning_rate * self.schedule(step)
         val_loss = val_accuracy = None
-        arrays = (self.network.params, *self.pixel_parameters().values())
-        if not all(np.isfinite(array).all() for array in arrays):
+        if not np.isfinite(self.network.params).all():
             raise self._diverged("a parameter is not finite", learning_rate)
         if len(self.dataset.splits["val"]):
             val = evaluate(self.network, self.loss, self.val_batches.in_order())
@@ -196,10 +208,15 @@ class Training:
     # What a checkpoint holds.
 
     def pixel_parameters(self) -> dict[str, NDArray[Any]]:
-        """Return W1, b1, W2, b2, … of the same network on flattened pixels in [0, 1]."""
+        """Return W1, b1, W2, b2, … of the same network on flattened pixels in [0, 1].
+
+        Raises DivergedError where folding overflows.
+        """
         arrays = dict(self.network.parameters)
-        arrays["W1"], arrays["b1"] = self.features.fold(arrays["W1"], arrays["b1"])
-        return arrays
+        W, b = self.features.fold(arrays["W1"], arrays["b1"])
+        if not (np.isfinite(W).all() and np.isfinite(b).all()):
+            raise self._diverged("the weights on pixels are not finite", self.learning_rate)
+        return arrays | {"W1": W, "b1": b}
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return the arrays and the plain values from which `restore` goes on to the last bit."""

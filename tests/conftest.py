@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from mlpcli.cifar10 import batches, synthetic
+from mlpcli.cifar10.dataset import Split
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "configs"
@@ -43,6 +44,12 @@ def write_shapes(data_dir: Path, batch_rows: int = 40) -> Path:
     train, test = synthetic.draw(5 * batch_rows, rng), synthetic.draw(batch_rows, rng)
     batches.write_folder(folder, synthetic.LABEL_NAMES, train, test)
     return data_dir
+
+
+def draw_split(count: int) -> Split:
+    """Return so many shapes, all of them one split."""
+    images, labels = synthetic.draw(count, np.random.default_rng(0))
+    return Split(images, labels, np.arange(count))
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from mlpcli import config
 from mlpcli.config import (
+    AugmentConfig,
     Config,
     DataConfig,
+    FeaturesConfig,
     ModelConfig,
     OptimizerConfig,
     ScheduleConfig,
@@ -69,7 +71,7 @@ def test_bases_in_a_circle_are_refused(tmp_path: Path) -> None:
         ("training.patience", "3", 3),
         ("data.dir", "/tmp/data", "/tmp/data"),
         ("data.dir", "'010'", "010"),
-        ("data.flips", "true", True),
+        ("augment.flips", "true", True),
         ("loss", "softmax_cross_entropy", "softmax_cross_entropy"),
         ("optimizer.momentum", "0", 0.0),
     ],
@@ -118,6 +120,10 @@ WRONG = [
     ("data: {dir: 12:30}\n", "in quotes"),
     ("data: {dir: 010}\n", "in quotes"),
     ("data: {val_size: 0}\ntraining: {patience: 2}\n", "x.yaml:2: training.patience: needs"),
+    (
+        "augment: {flips: true, rotation: 5}\n",
+        "augment.rotation: needs features.name pca",
+    ),
     ("schedule: {warmup_epochs: 20}\n", "expected fewer than the 20 epochs"),
     ("model: {hidden: 512}\n", "found 512, expected a list of whole numbers"),
     ("model: {hidden: [512, 0]}\n", "found 0, expected a number at least 1"),
@@ -191,8 +197,9 @@ configs = st.builds(
         name=one_of(DataConfig, "name"),
         dir=st.none() | st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20),
         val_size=st.integers(1, 10**6),
-        flips=st.booleans(),
     ),
+    features=st.builds(FeaturesConfig, name=st.just("pca"), components=st.integers(1, 3072)),
+    augment=st.builds(AugmentConfig, flips=st.booleans(), shift=st.floats(0, 16)),
     model=st.builds(ModelConfig, hidden=st.lists(st.integers(1, 5000)).map(tuple)),
     loss=one_of(Config, "loss"),
     optimizer=st.builds(OptimizerConfig, learning_rate=st.floats(1e-300, 1e300)),
@@ -235,8 +242,9 @@ def test_the_names_in_a_configuration_are_those_of_the_mathematics(
 
 
 def test_every_key_says_what_it_means() -> None:
-    sections = [Config, DataConfig, ModelConfig, OptimizerConfig, ScheduleConfig, TrainingConfig]
-    for section in sections:
+    sections = [hint for hint in get_type_hints(Config).values() if dataclasses.is_dataclass(hint)]
+    assert len(sections) == 7
+    for section in (Config, *sections):
         for item in dataclasses.fields(section):
             assert dataclasses.is_dataclass(item.default) or item.metadata["doc"], item.name
 

@@ -1,4 +1,4 @@
-"""Minibatches: every image once an epoch, gathered right, and resumed in the middle."""
+"""Minibatches: every image once an epoch, gathered right and varied as asked."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlpcli import features
+from mlpcli import features, warps
 from mlpcli.cifar10.dataset import Split, load_train_val
-from mlpcli.config import DataConfig
-from mlpcli.minibatches import Gatherer, Shuffler
+from mlpcli.config import AugmentConfig, DataConfig, FeaturesConfig
+from mlpcli.minibatches import GROUP, Draw, Gatherer, Shuffler, inputs_of, project
 
 
 @pytest.fixture
@@ -20,54 +20,95 @@ def split(shapes_dir: Path) -> Split:
     return load_train_val(DataConfig(dir=str(shapes_dir), val_size=50)).splits["train"]
 
 
+def fitted(split: Split, name: str = "pca") -> features.Features:
+    return features.fit(FeaturesConfig(name=name, components=20), split)
+
+
+def shuffler(count: int, size: int, **options: object) -> Shuffler:
+    rows = np.arange(100, 100 + count)
+    return Shuffler(rows, size, **({"flips": False, "rng": np.random.default_rng(0)} | options))
+
+
 @given(count=st.integers(1, 40), size=st.integers(1, 15), epochs=st.integers(1, 3))
 def test_an_epoch_holds_every_row_once_with_a_short_last_batch(
     count: int, size: int, epochs: int
 ) -> None:
-    shuffler = Shuffler(
-        np.arange(100, 100 + count), size, flips=False, rng=np.random.default_rng(0)
-    )
+    order = shuffler(count, size)
     for _ in range(epochs):
-        batches = [rows.copy() for rows, _ in shuffler]
+        batches = [draw.rows.copy() for draw in order]
         assert sorted(np.concatenate(batches)) == list(range(100, 100 + count))
         assert [len(rows) for rows in batches[:-1]] == [size] * (len(batches) - 1)
-        assert len(batches) == len(shuffler)
+        assert len(batches) == len(order)
 
 
 def test_epochs_differ_in_their_order() -> None:
-    shuffler = Shuffler(np.arange(50), 50, flips=False, rng=np.random.default_rng(0))
-    (first,) = [rows.copy() for rows, _ in shuffler]
-    (second,) = [rows.copy() for rows, _ in shuffler]
-    assert first.tolist() != second.tolist()
+    order = shuffler(50, 50)
+    first, second = ([draw.rows.tolist() for draw in order] for _ in range(2))
+    assert first != second
 
 
 def test_a_batch_holds_the_features_and_the_one_hot_labels_of_its_rows(split: Split) -> None:
-    fitted = features.fit("pixel", split)
-    gatherer = Gatherer(split, fitted, 10, 8, np.float64)
+    pixel = fitted(split, "pixel")
+    gatherer = Gatherer(split, inputs_of(split.images, pixel, 8, np.float64), 10, 8, np.float64)
     rows = split.rows[[3, 1, 7]]
-    X, Y, labels = gatherer.gather(rows)
-    np.testing.assert_allclose(X, split.images[rows] / 255 * fitted.scale + fitted.shift)
+    X, Y, labels = gatherer.gather(Draw(rows))
+    np.testing.assert_allclose(X, split.images[rows] / 255 * pixel.scale + pixel.shift)
     np.testing.assert_array_equal(labels, split.labels[rows])
     np.testing.assert_array_equal(Y, np.eye(10)[labels])
 
 
-def test_mirrored_images_are_turned_left_to_right(split: Split) -> None:
-    gatherer = Gatherer(split, features.fit("none", split), 10, 4, np.float64)
-    rows = split.rows[:2]
-    X = gatherer.gather(rows, np.array([False, True])).inputs.reshape(2, 3, 32, 32)
-    pixels = split.images[rows].reshape(2, 3, 32, 32) / 255
-    np.testing.assert_allclose(X[0], pixels[0])
-    np.testing.assert_allclose(X[1], pixels[1, :, :, ::-1])
+def test_components_are_gathered_as_they_are_projected(split: Split) -> None:
+    found = fitted(split)
+    inputs = inputs_of(split.images, found, 8, np.float64)
+    rows = split.rows[[3, 1, 7]]
+    X = inputs.gather(Draw(rows))
+    np.testing.assert_allclose(X, project(split.images[rows], found))
+    np.testing.assert_allclose(
+        X, (split.images[rows] / 255 - found.mean) @ found.basis * found.scale, atol=1e-9
+    )
+
+
+@pytest.mark.parametrize("name", ["none", "pixel", "pca"])
+def test_mirrored_images_are_turned_left_to_right(split: Split, name: str) -> None:
+    """Whether as pixels in reverse or as changed signs of components."""
+    images = split.images[split.rows[:2]]
+    turned = images.copy()
+    turned[1] = images[1].reshape(96, 32)[:, ::-1].ravel()
+    found = fitted(split, name)
+    one, other = (inputs_of(each, found, 2, np.float64) for each in (images, turned))
+    both = np.arange(2)
+    X = one.gather(Draw(both, mirrored=np.array([False, True])))
+    np.testing.assert_allclose(X, other.gather(Draw(both)), atol=1e-9)
+
+
+def test_a_group_of_images_is_moved_by_its_own_warp(split: Split) -> None:
+    found = fitted(split)
+    moves = warps.draw(AugmentConfig(shift=2), found, np.float64, np.random.default_rng(0))
+    inputs = inputs_of(split.images, found, 2 * GROUP, np.float64, moves)
+    rows = split.rows[: GROUP + 3]
+    plain = inputs.gather(Draw(rows)).copy()
+    moved = inputs.gather(Draw(rows, warps=np.array([5, 2])))
+    first, second = plain[:GROUP], plain[GROUP:]
+    np.testing.assert_allclose(moved[:GROUP], first @ moves.matrices[5] + moves.offsets[5])
+    np.testing.assert_allclose(moved[GROUP:], second @ moves.matrices[2] + moves.offsets[2])
 
 
 def test_half_of_the_images_are_mirrored() -> None:
-    shuffler = Shuffler(np.arange(10_000), 128, flips=True, rng=np.random.default_rng(0))
-    share = np.mean(np.concatenate([mirrored for _, mirrored in shuffler]))
+    draws = shuffler(10_000, 128, flips=True)
+    share = np.mean(np.concatenate([draw.mirrored for draw in draws]))
     assert 0.48 < share < 0.52
 
 
-def test_buffers_are_reused(split: Split) -> None:
-    gatherer = Gatherer(split, features.fit("none", split), 10, 8, np.float32)
-    first, second = (gatherer.gather(split.rows[i : i + 8]) for i in (0, 8))
+def test_every_group_of_a_batch_draws_a_warp_and_each_warp_comes_up() -> None:
+    draws = [draw.warps.tolist() for draw in shuffler(10_000, 128, warps=7)]
+    assert [len(warps) for warps in draws] == [8] * 78 + [1]
+    assert {warp for warps in draws for warp in warps} == set(range(7))
+
+
+@pytest.mark.parametrize("name", ["none", "pca"])
+def test_buffers_are_reused(split: Split, name: str) -> None:
+    inputs = inputs_of(split.images, fitted(split, name), 8, np.float32)
+    gatherer = Gatherer(split, inputs, 10, 8, np.float32)
+    first, second = (gatherer.gather(Draw(split.rows[i : i + 8])) for i in (0, 8))
     assert np.shares_memory(first.inputs, second.inputs)
     assert np.shares_memory(first.targets, second.targets)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import CONFIGS
 
-from mlpcli import config
+from mlpcli import config, warps
 from mlpcli.cifar10.dataset import load_train_val
 from mlpcli.config import Config
 from mlpcli.errors import CheckpointError, DivergedError
@@ -22,8 +22,15 @@ def note(shapes_dir: Path) -> Config:
     return settings(shapes_dir)
 
 
+@pytest.fixture(autouse=True)
+def _few_warps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warps, "COUNT", 5)
+
+
 def settings(shapes_dir: Path, *sets: str, name: str = "note") -> Config:
     own = (f"data.dir={shapes_dir}", "data.val_size=50", "training.epochs=3")
+    if name in ("fast", "best", "deep"):
+        own += ("features.components=30",)
     return config.load(CONFIGS / f"{name}.yaml", (*own, *sets))
 
 
@@ -95,7 +102,7 @@ def test_the_first_20_losses_are_those_of_an_independent_implementation(shapes_d
 
 def test_the_first_20_losses_are_those_of_pytorch(shapes_dir: Path) -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-    sets = ("training.dtype=float64", "training.epochs=10", "data.flips=false")
+    sets = ("training.dtype=float64", "training.epochs=10", "augment.flips=false")
     training = start(settings(shapes_dir, *sets, name="momentum"))
     P = [torch.tensor(v.copy(), requires_grad=True) for v in training.network.parameters.values()]
     options = training.config.optimizer
@@ -136,7 +143,7 @@ def test_a_recorded_curve_is_met(shapes_dir: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["note", "momentum", "logistic_squared"])
+@pytest.mark.parametrize("name", ["note", "momentum", "logistic_squared", "fast", "best", "deep"])
 def test_a_step_allocates_no_array(shapes_dir: Path, name: str) -> None:
     training = start(settings(shapes_dir, "training.epochs=20", name=name))
     peaks: list[int] = []
@@ -163,7 +170,14 @@ def test_a_step_allocates_no_array(shapes_dir: Path, name: str) -> None:
 
 
 def test_an_interrupted_epoch_goes_on_to_the_same_bits(shapes_dir: Path) -> None:
-    for name, optimizer in [("momentum", "sgd"), ("note", "sgd"), ("momentum", "adamw")]:
+    for name, optimizer in [
+        ("note", "sgd"),
+        ("momentum", "sgd"),
+        ("momentum", "adamw"),
+        ("fast", "sgd"),
+        ("best", "sgd"),
+        ("deep", "sgd"),
+    ]:
         own = settings(shapes_dir, f"optimizer.name={optimizer}", name=name)
         through = start(own)
         results = finish(through)
@@ -238,8 +252,9 @@ def test_progress_counts_every_image(note: Config) -> None:
     assert training.progress.best_val_accuracy == max(r.val_accuracy or 0 for r in results)
 
 
-def test_what_is_saved_acts_on_pixels(note: Config) -> None:
-    training = start(note)
+@pytest.mark.parametrize("name", ["note", "momentum", "fast"])
+def test_what_is_saved_acts_on_pixels(shapes_dir: Path, name: str) -> None:
+    training = start(settings(shapes_dir, name=name))
     finish(training)
     P = training.pixel_parameters()
     batch = next(training.val_batches.in_order())

@@ -1,11 +1,12 @@
 """Activations: Z = a(T) forward; backward, G becomes G ∘ a′(T).
 
-They keep T and Z of the last forward pass. Backward works in place on G and uses T, which is not
-needed any more, as scratch, so neither direction makes an array.
+They keep T and Z of the last forward pass. Backward works in place on G and uses T and Z, which are
+not needed any more, as scratch, so neither direction makes an array.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,43 @@ class Relu(Activation):
         G *= T
 
 
+class Gelu(Activation):
+    """½t(1 + u), u = tanh(c(t + at³)), c = √(2/π), a = 0.044715 (Hendrycks & Gimpel 2016).
+
+    Its derivative: ½(1 + u) + ½t(1 − u²)c(1 + 3at²).
+    """
+
+    C, A = math.sqrt(2 / math.pi), 0.044715
+
+    def __init__(self, batch_size: int, width: int, dtype: DTypeLike) -> None:
+        super().__init__(batch_size, width, dtype)
+        self._U = np.empty_like(self._buffer)
+
+    def _forward(self, T: Array, Z: Array) -> None:
+        U = np.multiply(T, T, out=self._U[: len(T)])
+        U *= self.C * self.A
+        U += self.C
+        U *= T
+        np.tanh(U, out=U)
+        np.add(U, 1, out=Z)
+        Z *= T
+        Z *= 0.5
+
+    def _backward(self, G: Array, T: Array, Z: Array) -> None:
+        U = self._U[: len(T)]
+        np.multiply(T, T, out=Z)
+        Z *= 3 * self.C * self.A
+        Z += self.C
+        T *= Z  # t c(1 + 3at²)
+        np.multiply(U, U, out=Z)
+        np.subtract(1, Z, out=Z)
+        T *= Z
+        T += U
+        T += 1
+        T *= 0.5
+        G *= T
+
+
 def sigmoid(T: Array, out: Array) -> Array:
     """σ(t) = ½ tanh(½t) + ½: never overflows, is analytic, and is NumPy's fastest form."""
     np.multiply(T, 0.5, out=out)
@@ -85,4 +123,9 @@ def sigmoid(T: Array, out: Array) -> Array:
     return out
 
 
-ACTIVATIONS: dict[str, type[Activation]] = {"sigmoid": Sigmoid, "tanh": Tanh, "relu": Relu}
+ACTIVATIONS: dict[str, type[Activation]] = {
+    "sigmoid": Sigmoid,
+    "tanh": Tanh,
+    "relu": Relu,
+    "gelu": Gelu,
+}

@@ -9,7 +9,7 @@ from conftest import CONFIGS
 from mlpcli import config
 from mlpcli.cifar10 import dataset, synthetic
 from mlpcli.evaluation import evaluate
-from mlpcli.minibatches import Gatherer
+from mlpcli.minibatches import Gatherer, inputs_of
 from mlpcli.training import Training
 
 
@@ -42,7 +42,8 @@ def test_the_network_learns_what_logistic_regression_cannot() -> None:
         for _ in training.epochs(lambda progress: None):
             pass
         test = dataset.load_test(settings.data).splits["test"]
-        batches = Gatherer(test, training.features, 10, 128, np.float32).in_order()
+        inputs = inputs_of(test.images, training.features, 128, np.float32)
+        batches = Gatherer(test, inputs, 10, 128, np.float32).in_order()
         accuracies[hidden] = evaluate(training.network, training.loss, batches).accuracy
     assert accuracies["[512]"] > accuracies["[]"] + 0.2
     assert accuracies["[]"] > 0.1 or pytest.fail("below chance: the labels do not fit the images")

@@ -231,6 +231,39 @@ def test_a_signal_saves_and_the_run_goes_on_to_the_same_bits(
     assert len(one_rows) == 61
 
 
+def test_kills_between_two_saves_cost_no_bit(
+    mlpcli: Command, shapes_dir: Path, tmp_path: Path
+) -> None:
+    """SIGKILL in the middle of epochs, of a network with warps and dropout."""
+    sets = "features.components=20", "training.epochs=40", "training.checkpoint_seconds=0.05"
+    train = [sys.executable, "-m", "mlpcli", "train"]
+    begin = [*train, str(CONFIGS / "best.yaml"), "--data-dir", str(shapes_dir)]
+    begin += [word for text in (*sets, "model.input_dropout=0.1") for word in ("--set", text)]
+    assert subprocess.run(begin, cwd=tmp_path, check=False).returncode == 0
+    killed = 0
+    for command in (
+        begin,
+        [*train, "--resume", "runs/best-2"],
+        [*train, "--resume", "runs/best-2"],
+    ):
+        with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+            for _ in range(10):
+                process.stderr.readline()
+            process.kill()
+        killed += process.returncode == -signal.SIGKILL
+    assert killed == 3
+    assert mlpcli("train", "--resume", "runs/best-2").returncode == 0
+    ends = [tmp_path / "runs" / name for name in ("best-1", "best-2")]
+    for file in ("last.npz", "best.npz"):
+        one, two = (checkpoint.load(end / "checkpoints" / file) for end in ends)
+        for name, array in (one.parameters | one.resume_arrays).items():
+            assert array.tobytes() == (two.parameters | two.resume_arrays)[name].tobytes()
+    tables = [(end / "metrics.csv").read_text().splitlines() for end in ends]
+    one_rows, two_rows = ([line.split(",")[:6] for line in table] for table in tables)
+    assert one_rows == two_rows
+    assert len(one_rows) == 41
+
+
 def test_a_resumed_run_may_be_made_longer_and_nothing_else(mlpcli: Command, trained: Path) -> None:
     longer = mlpcli("train", "--resume", trained, "--set", "training.epochs=5", "--json")
     assert json.loads(longer.stdout)["epochs"] == 5

@@ -10,7 +10,12 @@ from pathlib import Path
 import numpy as np
 from conftest import CONFIGS, Command
 
-from mlpcli.cifar10 import batches
+from mlpcli import config
+from mlpcli.cifar10 import batches, dataset
+from mlpcli.features import PLAIN
+from mlpcli.minibatches import Gatherer, inputs_of
+from mlpcli.nn.network import Network
+from mlpcli.training import Training
 
 
 def test_all_60000_images_and_labels_are_those_that_pickle_reads(real_data_dir: Path) -> None:
@@ -44,3 +49,33 @@ def test_the_notes_network_learns_from_the_shell(mlpcli: Command, real_data_dir:
     document = json.loads(mlpcli("eval", "runs/note-1", *data, "--json").stdout)
     assert document["count"] == 10_000
     assert document["accuracy"] > 0.35
+
+
+def test_over_60_percent_in_seconds(mlpcli: Command, real_data_dir: Path) -> None:
+    data = ("--data-dir", real_data_dir)
+    done = mlpcli("train", CONFIGS / "fast.yaml", *data)
+    assert done.returncode == 0, done.stderr
+    done = mlpcli("eval", "runs/fast-1", *data, "--min-accuracy", "0.6")
+    assert done.returncode == 0, done.stderr + done.stdout
+
+
+def test_the_network_on_pixels_is_the_one_on_components(real_data_dir: Path) -> None:
+    sets = [f"data.dir={real_data_dir}", "training.epochs=2"]
+    settings = config.load(CONFIGS / "best.yaml", sets)
+    training = Training(settings, dataset.load_train_val(settings.data))
+    for _ in training.epochs(lambda progress: None):
+        pass
+    on_pixels = Network((3072, 512, 10), "sigmoid", 500)
+    for name, array in training.pixel_parameters().items():
+        on_pixels.parameters[name][...] = array
+    test = dataset.load_test(settings.data).splits["test"]
+    on_components = training.network.twin(500, np.float32)
+    logits = []
+    for network, features in ((on_components, training.features), (on_pixels, PLAIN)):
+        inputs = inputs_of(test.images, features, 500, np.float32)
+        batches_of_500 = Gatherer(test, inputs, 10, 500, np.float32).in_order()
+        logits.append(np.concatenate([network.forward(b.inputs).copy() for b in batches_of_500]))
+    T, S = logits
+    assert (T.argmax(axis=1) == S.argmax(axis=1)).mean() >= 0.9995
+    probs = [1 / (1 + np.exp(-each.astype(np.float64))) for each in logits]
+    np.testing.assert_allclose(*probs, atol=1e-4)

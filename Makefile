@@ -3,7 +3,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench clean
+.PHONY: help install demo test check bench results clean
 
 help:  ## List the targets.
 	@sed -n 's/^\([a-z]*\):.*##/\1	/p' $(MAKEFILE_LIST) | expand -t 10
@@ -19,6 +19,10 @@ $(VENV)/test-installed: pyproject.toml $(VENV)/installed
 	$(BIN)/pip install --quiet --editable '.[test]'
 	touch $@
 
+$(VENV)/plot-installed: pyproject.toml $(VENV)/installed
+	$(BIN)/pip install --quiet --editable '.[plot]'
+	touch $@
+
 demo: install  ## Train, evaluate and gradient-check on the embedded data set.
 	$(BIN)/mlpcli gradcheck configs/smoke.yaml
 	$(BIN)/mlpcli train configs/smoke.yaml --min-val-accuracy 0.6
@@ -32,7 +36,10 @@ check: $(VENV)/test-installed  ## Lint, check the formatting and the types.
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: install  ## Train every CIFAR-10 configuration and print the README's table.
+bench: install  ## Time one training step beside its limit and its peers.
+	$(BIN)/python benchmarks/step.py
+
+results: $(VENV)/plot-installed  ## Train every configuration on CIFAR-10: table and picture.
 	$(BIN)/python benchmarks/results.py
 
 clean:  ## Remove what the targets made, but not the runs.

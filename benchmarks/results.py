@@ -1,15 +1,19 @@
-"""Trains every CIFAR-10 configuration and prints the README's table of results.
+"""Trains every CIFAR-10 configuration and writes results.json, from which the README has its table.
 
-    MLPCLI_DATA_DIR=… python benchmarks/results.py [--seeds 3] [CONFIG …]
+    MLPCLI_DATA_DIR=… python benchmarks/results.py [--seeds 5] [CONFIG …]     (make results)
+    python benchmarks/results.py --show                print the table, draw learning_curves.svg
 
-Each row is `mlpcli train CONFIG` and then, once, `mlpcli eval` on the test split. Nothing is chosen
-here: the configurations are as they stand.
+Each run is `mlpcli train CONFIG` and then, once, `mlpcli eval` on the test split. Nothing is chosen
+here: the configurations are as they stand. Those that train on all 50,000 images are trained once
+more with 5,000 of them set aside, for the curve and the figure of validation.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -17,63 +21,127 @@ import time
 from pathlib import Path
 from typing import Any
 
+from mlpcli.config import load
 from mlpcli.environment import describe
 
-CONFIGS = Path(__file__).parent.parent / "configs"
-NAMES = ("logistic_squared", "logistic", "note", "momentum")
+HERE = Path(__file__).parent
+CONFIGS = HERE.parent / "configs"
+NAMES = ("logistic_squared", "logistic", "note", "momentum", "fast", "best", "deep")
+MACHINE = ("processor", "threads", "python", "numpy", "blas")
+RESULTS, PICTURE = HERE / "results.json", HERE / "learning_curves.svg"
 
 
-def mlpcli(*arguments: object) -> dict[str, Any]:
-    command = [sys.executable, "-m", "mlpcli", *map(str, arguments), "--json"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
-    return json.loads(done.stdout)
-
-
-def measure(config: Path, seed: int) -> dict[str, float]:
+def train(config: Path, *sets: str) -> dict[str, Any]:
+    """Train in a process of its own; time and peak memory are those of the whole process."""
+    words = [word for text in sets for word in ("--set", text)]
+    command = [sys.executable, "-m", "mlpcli", "train", str(config), *words, "--json"]
     start = time.perf_counter()
-    summary = mlpcli("train", config, "--set", f"seed={seed}")
-    seconds = time.perf_counter() - start  # of the whole process, from Python's start to its end
-    test = mlpcli("eval", summary["run_dir"])
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        summary: dict[str, Any] = json.loads(process.stdout.read())
+        _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"{' '.join(command)}: failed")
+    seconds = round(time.perf_counter() - start, 2)
+    return summary | {"process_seconds": seconds, "mebibytes": round(usage.ru_maxrss / 1024)}
+
+
+def curve(run_dir: str) -> dict[str, list[float]]:
+    """Seconds of training, and the validation accuracy reached by then, epoch by epoch."""
+    with (Path(run_dir) / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    seconds = [float(row["seconds"]) for row in rows]
     return {
-        "epochs": summary["epochs"],
-        "val": 100 * summary["val_accuracy"],
-        "test": 100 * test["accuracy"],
-        "seconds": seconds,
-        "rate": summary["images_per_second"],
+        "seconds": [round(sum(seconds[: i + 1]), 2) for i in range(len(rows))],
+        "accuracy": [float(row["val/accuracy"]) for row in rows],
     }
 
 
-def spread(values: list[float]) -> str:
-    if len(values) == 1:
-        return f"{values[0]:.2f}"
+def measure(config: Path, seeds: int) -> dict[str, Any]:
+    validated = train(config, "data.val_size=5000", "seed=0")
+    whole = load(config).data.val_size == 0
+    runs = []
+    for seed in range(seeds):
+        reuse = seed == 0 and not whole
+        summary = validated if reuse else train(config, f"seed={seed}")
+        command = [sys.executable, "-m", "mlpcli", "eval", summary["run_dir"], "--json"]
+        test = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+        runs.append({"seed": seed, "test": test["accuracy"]} | pick(summary))
+    facts = describe()
+    return {
+        "machine": {key: facts[key] for key in MACHINE},
+        "validated": pick(validated),
+        "curve": curve(validated["run_dir"]),
+        "runs": runs,
+    }
+
+
+def pick(summary: dict[str, Any]) -> dict[str, Any]:
+    names = ("epochs", "val_accuracy", "process_seconds", "images_per_second", "mebibytes")
+    return {name: summary[name] for name in names}
+
+
+def percent(values: list[float]) -> str:
+    values = [100 * value for value in values]
     return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
+
+
+def table(results: dict[str, Any]) -> str:
+    lines = [
+        "| command | epochs | validation % | test % | whole process, s | images/s | memory, MiB |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, found in results.items():
+        column = {key: [run[key] for run in found["runs"]] for key in found["runs"][0]}
+        lines.append(
+            f"| `mlpcli train configs/{name}.yaml` | {max(column['epochs'])} "
+            f"| {100 * found['validated']['val_accuracy']:.2f} | {percent(column['test'])} "
+            f"| {statistics.median(column['process_seconds']):.1f} "
+            f"| {statistics.median(column['images_per_second']):,.0f} "
+            f"| {max(column['mebibytes'])} |"
+        )
+    return "\n".join(lines)
+
+
+def draw(results: dict[str, Any], path: Path) -> None:
+    """Draw validation accuracy over seconds of training; needs matplotlib (the extra `plot`)."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "mlpcli"  # the same picture, the same file
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
+    for name, found in results.items():
+        seconds, accuracy = found["curve"]["seconds"], found["curve"]["accuracy"]
+        (line,) = axes.plot(seconds, [100 * a for a in accuracy], linewidth=1.6)
+        axes.annotate(
+            f" {name}", (seconds[-1], 100 * accuracy[-1]), va="center", color=line.get_color()
+        )
+    axes.set_xscale("log")
+    axes.set_xlim(right=axes.get_xlim()[1] * 2)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel("seconds of training, on two cores")
+    axes.set_ylabel("validation accuracy, %")
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, metadata={"Date": None})
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("configs", nargs="*", type=Path)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("configs", nargs="*", metavar="CONFIG", choices=[*NAMES, []])
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--show", action="store_true", help="train nothing")
     options = parser.parse_args()
-    configs = options.configs or [CONFIGS / f"{name}.yaml" for name in NAMES]
-
-    print("| command | epochs | validation % | test % | whole process, s | images/s |")
-    print("|---|---|---|---|---|---|")
-    for config in configs:
-        runs = [measure(config, seed) for seed in range(options.seeds)]
-        column = {key: [run[key] for run in runs] for key in runs[0]}
-        print(
-            f"| `mlpcli train configs/{config.name}` | {max(column['epochs'])} "
-            f"| {spread(column['val'])} | {spread(column['test'])} "
-            f"| {statistics.median(column['seconds']):.0f} "
-            f"| {statistics.median(column['rate']):,.0f} |",
-            flush=True,
-        )
-    facts = describe()
-    print(
-        f"\n{facts['processor']}, {facts['threads']} threads, Python {facts['python']}, "
-        f"NumPy {facts['numpy']}, BLAS {facts['blas']}; seeds 0 to {options.seeds - 1}, mean ± "
-        "standard deviation of accuracies, median of times."
-    )
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    if not options.show:
+        for name in options.configs or NAMES:
+            results[name] = measure(CONFIGS / f"{name}.yaml", options.seeds)
+            results = {name: results[name] for name in NAMES if name in results}
+            RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    print(table(results))
+    draw(results, PICTURE)
 
 
 if __name__ == "__main__":

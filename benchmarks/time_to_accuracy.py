@@ -4,10 +4,12 @@
 
 53.15% is what is published for 3072-512-10 after 100 epochs (ReLU, softmax, no augmentation). Both
 train 3072-512-10 with sigmoid units at batch size 128. mlpcli runs `configs/fast.yaml`, cut short.
-The PyTorch program runs on pixels standardized one by one, with the learning rate, momentum and
-schedule that are best for it. Both had their epochs chosen on validation images: the fewest that
-pass the mark. A time is of the whole process, from Python's start to the written checkpoint,
-imports and reading included. The accuracies, taken afterwards, must pass the mark in the mean.
+The PyTorch program runs on pixels standardized one by one, with the learning rate, momentum,
+weight decay and schedule that are best for it, and on mirrored images too, without which it stays
+below 50%. Both had these and their epochs, the fewest that pass, chosen on validation images.
+
+A time is of the whole process, from Python's start to the written checkpoint, imports and reading
+included. The accuracies, taken afterwards, must pass the mark in the mean.
 """
 
 from __future__ import annotations
@@ -27,8 +29,8 @@ from mlpcli.environment import describe, set_threads
 
 MARK = 0.5315
 CONFIG = Path(__file__).parent.parent / "configs" / "fast.yaml"
-FAST = ("training.epochs=3",)
-PEER = {"epochs": 24, "learning_rate": 0.05, "momentum": 0.9}
+FAST = ("training.epochs=3", "optimizer.learning_rate=0.8", "model.input_dropout=0")
+PEER = {"epochs": 20, "learning_rate": 0.1, "momentum": 0.9, "weight_decay": 0.01}
 
 
 def train_with_torch(seed: int, path: str) -> None:
@@ -58,16 +60,25 @@ def train_with_torch(seed: int, path: str) -> None:
     optimizer = torch.optim.SGD(
         model.parameters(), PEER["learning_rate"], PEER["momentum"], fused=True
     )
+    decay = PEER[
+        "weight_decay"
+    ]  # decoupled, as mlpcli's: the optimizer's own would be momentum's too
     steps = PEER["epochs"] * -(-len(images) // 128)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     targets = torch.eye(10)[labels]
     bce = torch.nn.functional.binary_cross_entropy_with_logits
     for _ in range(PEER["epochs"]):
         for rows in torch.randperm(len(images)).split(128):
-            x = images.index_select(0, rows) * scale + shift
+            x = images.index_select(0, rows)
+            turned = torch.rand(len(rows)) < 0.5
+            x[turned] = x[turned].view(-1, 96, 32).flip(2).view(-1, 3072)
+            x = x * scale + shift
             loss = bce(model(x), targets[rows], reduction="sum") / len(rows)
             optimizer.zero_grad()
             loss.backward()
+            with torch.no_grad():
+                for layer in (model[0], model[2]):
+                    layer.weight *= 1 - optimizer.param_groups[0]["lr"] * decay
             optimizer.step()
             schedule.step()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import operator
 import re
@@ -85,6 +86,15 @@ def keys_table() -> str:
 
 def test_the_table_of_keys_is_the_codes() -> None:
     assert keys_table() in README, f"the README's table of keys should be:\n{keys_table()}"
+
+
+@pytest.mark.parametrize("name", ["results", "ablation"])
+def test_tables_of_figures_are_those_that_were_measured(name: str) -> None:
+    """No figure in them is typed in: each is recorded by the program that measured it."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
+    program = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(program)
+    assert program.table(json.loads(program.RESULTS.read_text())) in README
 
 
 def test_five_lines_of_numpy_classify_an_image(

@@ -1,0 +1,93 @@
+"""What each part of a recipe is worth: a configuration with one part taken away, on validation.
+
+    MLPCLI_DATA_DIR=… python benchmarks/ablation.py [--seeds 3] [fast best deep]
+
+Writes ablation.json, from which the README has its table. The test images are not read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+CONFIGS = HERE.parent / "configs"
+RESULTS = HERE / "ablation.json"
+
+STILL = ("augment.shift=0", "augment.rotation=0", "augment.zoom=0")
+PARTS: dict[str, dict[str, tuple[str, ...]]] = {
+    "fast": {
+        "as it is": (),
+        "no mirrored images": ("augment.flips=false",),
+        "no input dropout": ("model.input_dropout=0",),
+        "half as many components": ("features.components=96",),
+        "twice as many components": ("features.components=384",),
+    },
+    "best": {
+        "as it is": (),
+        "images shifted, not turned or stretched": STILL[1:],
+        "images not moved at all": STILL,
+        "no weight decay": ("optimizer.weight_decay=0",),
+    },
+    "deep": {
+        "as it is": (),
+        "ReLU for GELU": ("model.activation=relu", "model.initializer=he"),
+        "no dropout": ("model.dropout=0",),
+        "no input dropout": ("model.input_dropout=0",),
+        "no weight decay": ("optimizer.weight_decay=0",),
+        "images not moved at all": STILL,
+    },
+}
+EPOCHS = {"fast": None, "best": 80, "deep": 40}  # fewer than configured: one part beside another
+
+
+def train(name: str, sets: tuple[str, ...], seed: int) -> float:
+    shorter = () if EPOCHS[name] is None else (f"training.epochs={EPOCHS[name]}",)
+    texts = ("data.val_size=5000", f"seed={seed}", *shorter, *sets)
+    words = [word for text in texts for word in ("--set", text)]
+    command = [sys.executable, "-m", "mlpcli", "train", str(CONFIGS / f"{name}.yaml"), *words]
+    done = subprocess.run([*command, "--json"], stdout=subprocess.PIPE, check=True)
+    summary = json.loads(done.stdout)
+    with (Path(summary["run_dir"]) / "metrics.csv").open() as file:
+        last = file.read().splitlines()[-1]
+    return float(last.split(",")[4])  # val/accuracy of the last epoch, not of the luckiest
+
+
+def table(results: dict[str, Any]) -> str:
+    lines = ["| configuration | epochs | part | validation % |", "|---|---|---|---|"]
+    for name, found in results.items():
+        for part, accuracies in found["parts"].items():
+            values = [100 * accuracy for accuracy in accuracies]
+            spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+            mean = f"{statistics.mean(values):.2f}{spread}"
+            lines.append(f"| `{name}.yaml` | {found['epochs']} | {part} | {mean} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("configs", nargs="*", choices=[*PARTS, []])
+    parser.add_argument("--seeds", type=int, default=3)
+    options = parser.parse_args()
+    from mlpcli.config import load
+
+    for name in options.configs or PARTS:
+        parts = {
+            part: [train(name, sets, seed) for seed in range(options.seeds)]
+            for part, sets in PARTS[name].items()
+        }
+        epochs = EPOCHS[name] or load(CONFIGS / f"{name}.yaml").training.epochs
+        results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+        results[name] = {"epochs": epochs, "parts": parts}
+        results = {name: results[name] for name in PARTS if name in results}
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    print(table(json.loads(RESULTS.read_text())))
+
+
+if __name__ == "__main__":
+    main()

@@ -24,14 +24,14 @@ PARTS: dict[str, dict[str, tuple[str, ...]]] = {
     "fast": {
         "as it is": (),
         "no mirrored images": ("augment.flips=false",),
-        "no input dropout": ("model.input_dropout=0",),
+        "images not moved": STILL,
         "half as many components": ("features.components=96",),
         "twice as many components": ("features.components=384",),
     },
     "best": {
         "as it is": (),
         "images shifted, not turned or stretched": STILL[1:],
-        "images not moved at all": STILL,
+        "images not moved": STILL,
         "no weight decay": ("optimizer.weight_decay=0",),
     },
     "deep": {
@@ -40,7 +40,7 @@ PARTS: dict[str, dict[str, tuple[str, ...]]] = {
         "no dropout": ("model.dropout=0",),
         "no input dropout": ("model.input_dropout=0",),
         "no weight decay": ("optimizer.weight_decay=0",),
-        "images not moved at all": STILL,
+        "images not moved": STILL,
     },
 }
 EPOCHS = {"fast": None, "best": 80, "deep": 40}  # fewer than configured: one part beside another

@@ -43,7 +43,7 @@ PARTS: dict[str, dict[str, tuple[str, ...]]] = {
         "images not moved": STILL,
     },
 }
-EPOCHS = {"fast": None, "best": 80, "deep": 20}  # fewer than configured: one part beside another
+EPOCHS = {"fast": None, "best": 80, "deep": 60}  # fewer than configured: one part beside another
 
 
 def train(name: str, sets: tuple[str, ...], seed: int) -> float:

@@ -1,6 +1,6 @@
 """What each part of a recipe is worth: a configuration with one part taken away, on validation.
 
-    MLPCLI_DATA_DIR=… python benchmarks/ablation.py [--seeds 3] [fast best deep]
+    MLPCLI_DATA_DIR=… python benchmarks/ablation.py [--seeds 3] [fast best]
 
 Writes ablation.json, from which the README has its table. The test images are not read.
 """
@@ -34,16 +34,8 @@ PARTS: dict[str, dict[str, tuple[str, ...]]] = {
         "images not moved": STILL,
         "no weight decay": ("optimizer.weight_decay=0",),
     },
-    "deep": {
-        "as it is": (),
-        "ReLU for GELU": ("model.activation=relu", "model.initializer=he"),
-        "no dropout": ("model.dropout=0",),
-        "no input dropout": ("model.input_dropout=0",),
-        "no weight decay": ("optimizer.weight_decay=0",),
-        "images not moved": STILL,
-    },
 }
-EPOCHS = {"fast": None, "best": 80, "deep": 60}  # fewer than configured: one part beside another
+EPOCHS = {"fast": None, "best": 80}  # fewer than configured: one part beside another
 
 
 def train(name: str, sets: tuple[str, ...], seed: int) -> float:

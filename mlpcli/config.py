@@ -70,6 +70,9 @@ class AugmentConfig:
     shift: float = key(0.0, "move it up to so many pixels along each axis", low=0, high=16)
     rotation: float = key(0.0, "turn it up to so many degrees", low=0, high=180)
     zoom: float = key(0.0, "stretch each axis by up to so large a share of itself", low=0, high=1)
+    input_dropout: float = key(
+        0.0, "leave out each input of the first layer with this probability", low=0, below=1
+    )
 
     @property
     def warps(self) -> bool:
@@ -88,8 +91,6 @@ class ModelConfig:
         "sigmoid", "after each hidden layer"
     )
     initializer: Literal["glorot", "he", "lecun"] = key("glorot", "of the weights; biases are 0")
-    input_dropout: float = key(0.0, "share of the inputs left out of a step", low=0, below=1)
-    dropout: float = key(0.0, "share of the hidden units left out of a step", low=0, below=1)
 
 
 @dataclass(frozen=True)

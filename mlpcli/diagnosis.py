@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlpcli.nn.activations import ACTIVATIONS
-from mlpcli.nn.layers import Dense, Dropout
+from mlpcli.nn.layers import Dense
 from mlpcli.nn.losses import Loss
 from mlpcli.nn.network import Network
 
@@ -23,17 +23,12 @@ STEP = 1e-30
 CLOSE = 1e-6  # relative, normwise: two gradients that are the same
 
 
-def forward(network: Network, X: NDArray[Any]) -> NDArray[Any]:
-    """Return the logits as in training, with the same dropout masks at each call."""
-    return network.forward(X, np.random.default_rng(0))
-
-
 class Diagnosis:
     """The hypotheses about one network, loss and batch."""
 
     def __init__(self, network: Network, loss: Loss, X: Array, Y: Array) -> None:
         self.batch_size = len(X)
-        G = loss_slopes(type(loss), forward(network, X).copy(), Y)
+        G = loss_slopes(type(loss), network.forward(X).copy(), Y)
         self.right = reference_gradients(network, X, G)
         self.underived = reference_gradients(network, X, G, derivative=False)
         self.transposed = reference_gradients(network, X, G, transposed=True)
@@ -102,16 +97,15 @@ def reference_gradients(
 ) -> Gradients:
     """Return the gradient of each tensor from G = dL/dT of the logits, as plainly as can be.
 
-    Without `derivative`, as if σ′ were forgotten; `transposed`, as if W were read for Wᵀ. Dropout
-    masks are those of the last forward pass.
+    Without `derivative`, as if σ′ were forgotten; `transposed`, as if W were read for Wᵀ.
     """
     P, depth = network.parameters, len(network.layer_sizes) - 1
-    activation, M = ACTIVATIONS[network.activation], _masks(network)
-    Z, slopes = [X * M[0]], []
+    activation = ACTIVATIONS[network.activation]
+    Z, slopes = [X], []
     for i in range(1, depth):
         T = (Z[-1] @ P[f"W{i}"] + P[f"b{i}"]).astype(np.complex128)
         stepped = activation(len(T), T.shape[1], np.complex128).forward(T + 1j * STEP)
-        Z.append(stepped.real * M[i])
+        Z.append(stepped.real.copy())
         slopes.append(stepped.imag / STEP)  # a′(T)
 
     gradients: Gradients = {}
@@ -121,22 +115,9 @@ def reference_gradients(
         if i > 1:
             W = P[f"W{i}"]
             G = G @ (W.reshape(W.shape[::-1]) if transposed else W.T)
-            G = G * M[i - 1]
             if derivative:
                 G = G * slopes[i - 2]
     return gradients
-
-
-def _masks(network: Network) -> list[Any]:
-    """Return the dropout mask before each dense layer: 1 where nothing is dropped."""
-    masks: list[Any] = []
-    before: Any = None
-    for layer in network.layers:
-        if isinstance(layer, Dense):
-            dropped = isinstance(before, Dropout) and before.M is not None
-            masks.append(before.M if dropped else 1.0)
-        before = layer
-    return masks
 
 
 def magnitudes(network: Network, X: Array) -> Gradients:
@@ -147,14 +128,14 @@ def magnitudes(network: Network, X: Array) -> Gradients:
     no gradient in this dtype can be without.
     """
     P, depth = network.parameters, len(network.layer_sizes) - 1
-    forward(network, X)
+    network.forward(X)
     dense = [layer for layer in network.layers if isinstance(layer, Dense)]
-    Z = [np.abs(dense[0].X), *(np.maximum(np.abs(layer.X), 1) for layer in dense[1:])]
+    Z = [np.abs(X), *(np.maximum(np.abs(layer.X), 1) for layer in dense[1:])]
     G = np.full((len(X), network.layer_sizes[-1]), 1 / len(X))
     sizes: Gradients = {}
     for i in range(depth, 0, -1):
         sizes[f"W{i}"], sizes[f"b{i}"] = Z[i - 1].T @ G, G.sum(axis=0)
-        G = G @ np.abs(P[f"W{i}"]).T / (1 - network.dropout)
+        G = G @ np.abs(P[f"W{i}"]).T
     return sizes
 
 

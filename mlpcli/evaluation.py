@@ -14,7 +14,8 @@ from mlpcli.cifar10.dataset import SplitName
 from mlpcli.config import DataConfig
 from mlpcli.errors import DataError
 from mlpcli.features import PLAIN
-from mlpcli.minibatches import Batch, Gatherer, inputs_of
+from mlpcli.inputs import inputs_of
+from mlpcli.minibatches import Batch, Gatherer
 from mlpcli.nn.losses import LOSSES, Loss
 from mlpcli.nn.network import Network
 

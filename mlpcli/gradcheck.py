@@ -25,9 +25,9 @@ from mlpcli import features
 from mlpcli.checkpoint import Checkpoint
 from mlpcli.cifar10.dataset import Dataset
 from mlpcli.config import Config
-from mlpcli.diagnosis import Diagnosis, forward, magnitudes
+from mlpcli.diagnosis import Diagnosis, magnitudes
 from mlpcli.flaws import FLAWS
-from mlpcli.minibatches import Draw, inputs_of
+from mlpcli.inputs import Draw, inputs_of
 from mlpcli.nn.activations import Relu
 from mlpcli.nn.losses import LOSSES, Loss
 from mlpcli.nn.network import Network
@@ -140,7 +140,7 @@ def check(
     """Check the configured network and loss on a few of the configured training images.
 
     At initial weights, with biases drawn too, since a bias of zero can hide an error; or at a saved
-    network, on pixels. Dropout masks are drawn once. `flaw` names one of FLAWS to be found.
+    network, on pixels. `flaw` names one of FLAWS to be found.
     """
     rng = np.random.default_rng(config.seed)
     train, classes = dataset.splits["train"], len(dataset.label_names)
@@ -148,23 +148,14 @@ def check(
     dtype = np.dtype(config.training.dtype)
     fitted = features.PLAIN if saved else features.fit(config.features, train)
     inputs = inputs_of(train.images[rows], fitted, len(rows), dtype)
-    X, Y = (
-        inputs.gather(Draw(np.arange(len(rows)))),
-        np.eye(classes, dtype=dtype)[train.labels[rows]],
-    )
+    X = inputs.gather(Draw(np.arange(len(rows))))
+    Y = np.eye(classes, dtype=dtype)[train.labels[rows]]
 
     if saved:
         trained = saved.network(len(rows))
     else:
         sizes = (X.shape[1], *config.model.hidden, classes)
-        trained = Network(
-            sizes,
-            config.model.activation,
-            len(rows),
-            dtype,
-            input_dropout=config.model.input_dropout,
-            dropout=config.model.dropout,
-        )
+        trained = Network(sizes, config.model.activation, len(rows), dtype)
         trained.initialize(config.model.initializer, rng)
         for name, view in trained.parameters.items():
             if name.startswith("b"):
@@ -195,13 +186,13 @@ def pose(
 def check_problem(problem: Problem, rng: np.random.Generator) -> Report:
     """Check every tensor of the problem's network at its present parameters."""
     network, loss, X, Y = problem.network, problem.loss, problem.X, problem.Y
-    level = loss.forward(forward(network, X), Y)
-    network.backward(loss.backward(forward(network, X), Y))
+    level = loss.forward(network.forward(X), Y)
+    network.backward(loss.backward(network.forward(X), Y))
     gradients = {name: gradient.copy() for name, gradient in network.gradients.items()}
 
     trained, dtype = problem.trained, problem.trained.params.dtype
     inputs, targets = X.astype(dtype), Y.astype(dtype)
-    trained.backward(problem.trained_loss.backward(forward(trained, inputs), targets))
+    trained.backward(problem.trained_loss.backward(trained.forward(inputs), targets))
 
     checker = _Checker(network, loss, X, Y, level)
     tensors = [
@@ -217,7 +208,7 @@ def check_problem(problem: Problem, rng: np.random.Generator) -> Report:
     before = network.params.copy()
     for name, gradient in gradients.items():
         network.parameters[name][...] -= step * gradient
-    after = loss.forward(forward(network, X), Y)
+    after = loss.forward(network.forward(X), Y)
     network.params[...] = before
     return Report(tensors, level, after)
 
@@ -240,7 +231,7 @@ class _Checker:
         self.shadow = network.twin(len(X), np.complex128)
         self.shadow_loss = type(loss)(len(X), Y.shape[1], np.complex128)
         # The loss is a difference of terms as large as the logits.
-        terms = abs(level) + float(np.abs(forward(network, X)).max(axis=1).mean())
+        terms = abs(level) + float(np.abs(network.forward(X)).max(axis=1).mean())
         self.rounding = 10 * sys.float_info.epsilon * terms
         self.magnitudes = magnitudes(network, X)
 
@@ -316,7 +307,7 @@ class _Checker:
         """dL/ds at s = 0, for the tensor's entries `where` moved by s · direction."""
         entries = self.shadow.parameters[name].reshape(-1)
         entries.imag[where] = COMPLEX_STEP * direction
-        value = self.shadow_loss.forward(forward(self.shadow, self.X), self.Y)
+        value = self.shadow_loss.forward(self.shadow.forward(self.X), self.Y)
         entries.imag[where] = 0
         return float(value.imag / COMPLEX_STEP)
 
@@ -376,7 +367,7 @@ class _Checker:
         entries = self.network.parameters[name].reshape(-1)
         before = entries[where].copy()
         entries[where] += move
-        value = self.loss.forward(forward(self.network, self.X), self.Y)
+        value = self.loss.forward(self.network.forward(self.X), self.Y)
         entries[where] = before
         return value, [layer.Z > 0 for layer in self.network.layers if isinstance(layer, Relu)]
 

@@ -18,7 +18,8 @@ from mlpcli.config import Config
 from mlpcli.errors import CheckpointError, DivergedError
 from mlpcli.evaluation import evaluate
 from mlpcli.features import Components
-from mlpcli.minibatches import Gatherer, Shuffler, inputs_of
+from mlpcli.inputs import Dropout, inputs_of
+from mlpcli.minibatches import Gatherer, Shuffler
 from mlpcli.nn.losses import LOSSES
 from mlpcli.nn.network import Network
 from mlpcli.nn.optimizers import OPTIMIZERS
@@ -77,8 +78,6 @@ class Training:
             config.model.activation,
             size,
             dtype,
-            input_dropout=config.model.input_dropout,
-            dropout=config.model.dropout,
         )
         self.network.initialize(config.model.initializer, self.rng)
         self.loss = LOSSES[config.loss](size, classes, dtype)
@@ -105,7 +104,8 @@ class Training:
             rng=self.rng,
         )
         inputs = inputs_of(train.images, self.features, size, dtype, moved)
-        self.train_batches = Gatherer(train, inputs, classes, size, dtype)
+        dropped = Dropout(inputs, config.augment.input_dropout, size, self.features.size, self.rng)
+        self.train_batches = Gatherer(train, dropped, classes, size, dtype)
         self.val_batches = Gatherer(val, inputs, classes, size, dtype)
         self._guesses, self._hits = np.empty(size, np.intp), np.empty(size, np.bool_)
 
@@ -135,7 +135,7 @@ class Training:
         for draw in self.shuffler:
             learning_rate = self.learning_rate
             X, Y, labels = self.train_batches.gather(draw)
-            T = network.forward(X, self.rng)
+            T = network.forward(X)
             batch_loss = loss.forward(T, Y)
             if not math.isfinite(batch_loss):
                 raise self._diverged(f"the loss is {batch_loss}", learning_rate)

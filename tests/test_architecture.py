@@ -22,6 +22,7 @@ STOREYS = [
     {"nn", "cifar10"},
     {"features", "flaws", "diagnosis", "equations"},
     {"warps", "checkpoint", "runs"},
+    {"inputs"},
     {"minibatches"},
     {"evaluation"},
     {"training", "gradcheck"},

@@ -238,7 +238,7 @@ def test_kills_between_two_saves_cost_no_bit(
     sets = "features.components=20", "training.epochs=40", "training.checkpoint_seconds=0.05"
     train = [sys.executable, "-m", "mlpcli", "train"]
     begin = [*train, str(CONFIGS / "best.yaml"), "--data-dir", str(shapes_dir)]
-    begin += [word for text in (*sets, "model.input_dropout=0.1") for word in ("--set", text)]
+    begin += [word for text in (*sets, "augment.input_dropout=0.1") for word in ("--set", text)]
     assert subprocess.run(begin, cwd=tmp_path, check=False).returncode == 0
     killed = 0
     for command in (

@@ -10,7 +10,7 @@ import pytest
 from mlpcli import features
 from mlpcli.cifar10.dataset import Split, load_train_val
 from mlpcli.config import DataConfig, FeaturesConfig
-from mlpcli.minibatches import Draw, inputs_of
+from mlpcli.inputs import Draw, inputs_of
 
 
 @pytest.fixture

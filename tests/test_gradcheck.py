@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 from mlpcli import config, gradcheck
 from mlpcli.cifar10.dataset import load_train_val
 from mlpcli.commands.gradcheck import FLAWS as OFFERED
-from mlpcli.diagnosis import forward, loss_slopes, reference_gradients
+from mlpcli.diagnosis import loss_slopes, reference_gradients
 from mlpcli.flaws import FLAWS
 from mlpcli.gradcheck import Report, check_problem, pose, relative_error
 from mlpcli.nn.activations import ACTIVATIONS
-from mlpcli.nn.layers import Dropout
 from mlpcli.nn.losses import LOSSES
 from mlpcli.nn.network import Network
 from mlpcli.nn.optimizers import SGD
@@ -35,11 +34,10 @@ def report(
     dtype: type = np.float32,
     seed: int = 0,
     scale: float = 0.5,
-    dropout: float = 0.0,
 ) -> Report:
     """Check a random network with the flaw in it."""
     rng = np.random.default_rng(seed)
-    network = Network(sizes, activation, batch, dtype, input_dropout=dropout, dropout=dropout)
+    network = Network(sizes, activation, batch, dtype)
     network.params[...] = scale * rng.standard_normal(network.params.size)
     X = rng.standard_normal((batch, sizes[0])).astype(dtype)
     Y = np.eye(sizes[-1], dtype=dtype)[rng.integers(sizes[-1], size=batch)]
@@ -58,26 +56,13 @@ def wrong(found: Report) -> dict[str, str]:
     loss=st.sampled_from(sorted(LOSSES)),
     batch=st.integers(1, 5),
     dtype=st.sampled_from([np.float32, np.float64]),
-    dropout=st.sampled_from([0.0, 0.2]),
     seed=st.integers(0, 2**32 - 1),
 )
 def test_no_right_network_is_flagged(
-    sizes: tuple[int, ...],
-    activation: str,
-    loss: str,
-    batch: int,
-    dtype: type,
-    dropout: float,
-    seed: int,
+    sizes: tuple[int, ...], activation: str, loss: str, batch: int, dtype: type, seed: int
 ) -> None:
     found = report(
-        sizes=sizes,
-        activation=activation,
-        loss=loss,
-        batch=batch,
-        dtype=dtype,
-        dropout=dropout,
-        seed=seed,
+        sizes=sizes, activation=activation, loss=loss, batch=batch, dtype=dtype, seed=seed
     )
     assert found.passed, [(t, t.failures) for t in found.tensors if not t.passed]
 
@@ -102,17 +87,6 @@ def test_every_flaw_is_caught_and_named(
     found = wrong(report(flaw, activation=activation, loss=loss))
     assert set(found) == tensors
     assert all(reason in text for text in found.values()), found
-
-
-@pytest.mark.parametrize("flaw", FLAWS)
-def test_every_flaw_is_caught_behind_dropout_too(flaw: str) -> None:
-    assert report(dropout=0.25).passed
-    assert wrong(report(flaw, dropout=0.25))
-
-
-def test_a_mask_forgotten_on_the_way_back_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Dropout, "backward", lambda self, G: G)
-    assert set(wrong(report(dropout=0.25))) == {"W1", "b1"}
 
 
 def test_every_flaw_is_tested_and_offered_on_the_command_line() -> None:
@@ -232,23 +206,21 @@ def test_the_check_leaves_the_network_as_it_was() -> None:
     np.testing.assert_allclose(problem.network.params, network.params, rtol=1e-12)
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("loss", LOSSES)
-def test_the_second_backward_pass_is_proven_too(activation: str, loss: str, dropout: float) -> None:
+def test_the_second_backward_pass_is_proven_too(activation: str, loss: str) -> None:
     rng = np.random.default_rng(0)
-    sizes = (6, 5, 4, 3)
-    network = Network(sizes, activation, 4, np.float64, input_dropout=dropout, dropout=dropout)
+    network = Network((6, 5, 4, 3), activation, 4, np.float64)
     network.params[...] = rng.standard_normal(network.params.size)
     X, Y = rng.standard_normal((4, 6)), np.eye(3)[[0, 1, 2, 0]]
-    G = loss_slopes(LOSSES[loss], forward(network, X).copy(), Y)
-    shadow, shadow_loss = network.twin(4, complex), LOSSES[loss](4, 3, complex)
+    G = loss_slopes(LOSSES[loss], network.forward(X).copy(), Y)
+    shadow, shadow_loss = Network((6, 5, 4, 3), activation, 4, complex), LOSSES[loss](4, 3, complex)
     for name, gradient in reference_gradients(network, X, G).items():
         slopes = np.empty_like(gradient)
         for index in np.ndindex(*gradient.shape):
             shadow.params[...] = network.params
             shadow.parameters[name][index] += 1e-30j
-            slopes[index] = shadow_loss.forward(forward(shadow, X), Y).imag / 1e-30
+            slopes[index] = shadow_loss.forward(shadow.forward(X), Y).imag / 1e-30
         assert relative_error(gradient.ravel(), slopes.ravel()) < 1e-13
 
 

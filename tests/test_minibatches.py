@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlpcli import features, warps
+from mlpcli import features
 from mlpcli.cifar10.dataset import Split, load_train_val
-from mlpcli.config import AugmentConfig, DataConfig, FeaturesConfig
-from mlpcli.minibatches import GROUP, Draw, Gatherer, Shuffler, inputs_of, project
+from mlpcli.config import DataConfig, FeaturesConfig
+from mlpcli.inputs import Draw, inputs_of
+from mlpcli.minibatches import Gatherer, Shuffler
 
 
 @pytest.fixture
@@ -55,42 +56,6 @@ def test_a_batch_holds_the_features_and_the_one_hot_labels_of_its_rows(split: Sp
     np.testing.assert_allclose(X, split.images[rows] / 255 * pixel.scale + pixel.shift)
     np.testing.assert_array_equal(labels, split.labels[rows])
     np.testing.assert_array_equal(Y, np.eye(10)[labels])
-
-
-def test_components_are_gathered_as_they_are_projected(split: Split) -> None:
-    found = fitted(split)
-    inputs = inputs_of(split.images, found, 8, np.float64)
-    rows = split.rows[[3, 1, 7]]
-    X = inputs.gather(Draw(rows))
-    np.testing.assert_allclose(X, project(split.images[rows], found))
-    np.testing.assert_allclose(
-        X, (split.images[rows] / 255 - found.mean) @ found.basis * found.scale, atol=1e-9
-    )
-
-
-@pytest.mark.parametrize("name", ["none", "pixel", "pca"])
-def test_mirrored_images_are_turned_left_to_right(split: Split, name: str) -> None:
-    """Whether as pixels in reverse or as changed signs of components."""
-    images = split.images[split.rows[:2]]
-    turned = images.copy()
-    turned[1] = images[1].reshape(96, 32)[:, ::-1].ravel()
-    found = fitted(split, name)
-    one, other = (inputs_of(each, found, 2, np.float64) for each in (images, turned))
-    both = np.arange(2)
-    X = one.gather(Draw(both, mirrored=np.array([False, True])))
-    np.testing.assert_allclose(X, other.gather(Draw(both)), atol=1e-9)
-
-
-def test_a_group_of_images_is_moved_by_its_own_warp(split: Split) -> None:
-    found = fitted(split)
-    moves = warps.draw(AugmentConfig(shift=2), found, np.float64, np.random.default_rng(0))
-    inputs = inputs_of(split.images, found, 2 * GROUP, np.float64, moves)
-    rows = split.rows[: GROUP + 3]
-    plain = inputs.gather(Draw(rows)).copy()
-    moved = inputs.gather(Draw(rows, warps=np.array([5, 2])))
-    first, second = plain[:GROUP], plain[GROUP:]
-    np.testing.assert_allclose(moved[:GROUP], first @ moves.matrices[5] + moves.offsets[5])
-    np.testing.assert_allclose(moved[GROUP:], second @ moves.matrices[2] + moves.offsets[2])
 
 
 def test_half_of_the_images_are_mirrored() -> None:

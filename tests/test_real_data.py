@@ -13,7 +13,8 @@ from conftest import CONFIGS, Command
 from mlpcli import config
 from mlpcli.cifar10 import batches, dataset
 from mlpcli.features import PLAIN
-from mlpcli.minibatches import Gatherer, inputs_of
+from mlpcli.inputs import inputs_of
+from mlpcli.minibatches import Gatherer
 from mlpcli.nn.network import Network
 from mlpcli.training import Training
 

@@ -9,7 +9,7 @@ from conftest import draw_split
 from mlpcli import features, warps
 from mlpcli.cifar10.dataset import Split
 from mlpcli.config import AugmentConfig, FeaturesConfig
-from mlpcli.minibatches import project
+from mlpcli.inputs import project
 
 IDENTITY = np.eye(2)
 

@@ -123,13 +123,14 @@ class _Bar:
         self.bar.update(self._done(progress) - self.bar.n)
 
     def epoch(self, result: EpochResult) -> None:
-        val = ""
+        val = best = ""
         if result.val_loss is not None:
             val = f"  val {result.val_loss:.4f} {result.val_accuracy:6.2%}"
+            best = "  best" if result.is_best else ""
         click_line = (
             f"epoch {result.epoch:3}/{self.epochs}"
             f"  train {result.train_loss:.4f} {result.train_accuracy:6.2%}{val}"
-            f"  {result.images_per_second:8,.0f} img/s{'  best' if result.is_best else ''}"
+            f"  {result.images_per_second:8,.0f} img/s{best}"
         )
         self.bar.clear()
         click.echo(click_line, err=True)

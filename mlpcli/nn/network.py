@@ -10,13 +10,13 @@ from numpy.typing import DTypeLike, NDArray
 
 from mlpcli.nn.activations import ACTIVATIONS, Activation
 from mlpcli.nn.initializers import INITIALIZERS
-from mlpcli.nn.layers import Dense, Dropout
+from mlpcli.nn.layers import Dense
 
 Array = NDArray[Any]
 
 
 class Network:
-    """Dense layers with an activation between each two, ending in logits; dropout as asked for.
+    """Dense layers with an activation between each two, ending in logits.
 
     `layer_sizes` are D, the hidden sizes, K: (3072, 512, 10) is the note's network and (3072, 10)
     is logistic regression. `params` and `grads` are flat vectors of `dtype`, all weights before
@@ -29,12 +29,8 @@ class Network:
         activation: str = "sigmoid",
         batch_size: int = 128,
         dtype: DTypeLike = np.float32,
-        *,
-        input_dropout: float = 0.0,
-        dropout: float = 0.0,
     ) -> None:
         self.layer_sizes, self.activation = tuple(layer_sizes), activation
-        self.input_dropout, self.dropout = input_dropout, dropout
         shapes = list(zip(self.layer_sizes[:-1], self.layer_sizes[1:], strict=True))
         weights = sum(D * H for D, H in shapes)
         self.params = np.zeros(weights + sum(H for _, H in shapes), dtype)
@@ -43,18 +39,13 @@ class Network:
         self.parameters = _name_views(self.params, shapes)
         self.gradients = _name_views(self.grads, shapes)
 
-        self.layers: list[Dense | Activation | Dropout] = []
+        self.layers: list[Dense | Activation] = []
         for i in range(1, len(shapes) + 1):
             W, b = self.parameters[f"W{i}"], self.parameters[f"b{i}"]
             dW, db = self.gradients[f"W{i}"], self.gradients[f"b{i}"]
             if i > 1:
                 self.layers.append(ACTIVATIONS[activation](batch_size, len(W), dtype))
-            dropped = dropout if i > 1 else input_dropout
-            if dropped:
-                self.layers.append(Dropout(dropped, batch_size, len(W), dtype))
             self.layers.append(Dense(W, b, dW, db, batch_size, input_gradient=i > 1))
-        # Nobody asks for the gradient of the inputs, so the way back ends at the first dense layer.
-        self._way_back = self.layers[:0:-1] if input_dropout else self.layers[::-1]
 
     def initialize(self, initializer: str, rng: np.random.Generator) -> None:
         """Draw every W; every b is zero."""
@@ -65,32 +56,20 @@ class Network:
                 layer.W[...] = draw(D, H, rng)
                 layer.b[...] = 0
 
-    def forward(self, X: Array, rng: np.random.Generator | None = None) -> Array:
-        """Return the logits, (B, K), of inputs X, (B, D); valid until the next call.
-
-        With a generator, as in training, dropout masks are drawn from it; without, none is.
-        """
+    def forward(self, X: Array) -> Array:
+        """Return the logits, (B, K), of inputs X, (B, D); valid until the next call."""
         for layer in self.layers:
-            if isinstance(layer, Dropout):
-                layer.draw(len(X), rng)
             X = layer.forward(X)
         return X
 
     def backward(self, G: Array) -> None:
         """Fill `grads` from G = dL/dT of the logits, (B, K). Once for each forward pass."""
-        for layer in self._way_back:
+        for layer in reversed(self.layers):
             G = layer.backward(G)
 
     def twin(self, batch_size: int, dtype: DTypeLike) -> Network:
         """Return a network of the same make and parameters in another dtype."""
-        twin = Network(
-            self.layer_sizes,
-            self.activation,
-            batch_size,
-            dtype,
-            input_dropout=self.input_dropout,
-            dropout=self.dropout,
-        )
+        twin = Network(self.layer_sizes, self.activation, batch_size, dtype)
         twin.params[...] = self.params
         return twin
 

@@ -9,7 +9,8 @@ from conftest import CONFIGS
 from mlpcli import config
 from mlpcli.cifar10 import dataset, synthetic
 from mlpcli.evaluation import evaluate
-from mlpcli.minibatches import Gatherer, inputs_of
+from mlpcli.inputs import inputs_of
+from mlpcli.minibatches import Gatherer
 from mlpcli.training import Training
 
 

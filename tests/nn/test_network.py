@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from mlpcli.gradcheck import relative_error
 from mlpcli.nn.activations import ACTIVATIONS
 from mlpcli.nn.initializers import INITIALIZERS
-from mlpcli.nn.layers import Dropout
 from mlpcli.nn.losses import LOSSES
 from mlpcli.nn.network import Network
 
@@ -30,33 +29,24 @@ def random_problem(
     activation=st.sampled_from(sorted(ACTIVATIONS)),
     loss=st.sampled_from(sorted(LOSSES)),
     batch=st.integers(1, 5),
-    dropout=st.sampled_from([(0.0, 0.0), (0.0, 0.3), (0.2, 0.0), (0.2, 0.5)]),
     seed=st.integers(0, 2**32 - 1),
 )
 def test_every_gradient_is_proven_in_random_networks(
-    sizes: list[int],
-    activation: str,
-    loss: str,
-    batch: int,
-    dropout: tuple[float, float],
-    seed: int,
+    sizes: list[int], activation: str, loss: str, batch: int, seed: int
 ) -> None:
-    """Every entry, by the complex step alone: Im L(p + ih)/h, behind the same dropout masks."""
+    """Every entry, by the complex step alone: Im L(p + ih)/h."""
     rng = np.random.default_rng(seed)
-    network = Network(
-        sizes, activation, batch, np.float64, input_dropout=dropout[0], dropout=dropout[1]
-    )
+    network = Network(sizes, activation, batch, np.float64)
     X, Y = random_problem(network, batch, rng)
     owner = LOSSES[loss](batch, sizes[-1], np.float64)
-    network.backward(owner.backward(network.forward(X, np.random.default_rng(seed)), Y))
-    shadow, h = network.twin(batch, np.complex128), 1e-30
+    network.backward(owner.backward(network.forward(X), Y))
+    shadow, h = Network(sizes, activation, batch, np.complex128), 1e-30
     shadow_loss = LOSSES[loss](batch, sizes[-1], np.complex128)
     slopes = np.empty_like(network.params)
     for k in range(len(slopes)):
         shadow.params[...] = network.params
         shadow.params[k] += 1j * h
-        logits = shadow.forward(X, np.random.default_rng(seed))
-        slopes[k] = shadow_loss.forward(logits, Y).imag / h
+        slopes[k] = shadow_loss.forward(shadow.forward(X), Y).imag / h
     assert relative_error(network.grads, slopes) < 1e-13
 
 
@@ -88,29 +78,6 @@ def test_the_notes_single_example_formulas() -> None:
     network.backward(loss.backward(network.forward(x), y))
     for name, gradient in network.gradients.items():
         np.testing.assert_allclose(gradient, expected[name], rtol=1e-12)
-
-
-def test_dropout_leaves_out_its_share_and_keeps_the_mean() -> None:
-    layer = Dropout(0.25, 200, 50, np.float32)
-    X = np.ones((200, 50), np.float32)
-    layer.draw(200, np.random.default_rng(0))
-    Z = layer.forward(X).copy()
-    assert set(np.unique(Z)) == {np.float32(0), np.float32(1 / 0.75)}
-    assert (Z == 0).mean() == pytest.approx(0.25, abs=0.02)
-    np.testing.assert_array_equal(layer.backward(X.copy()), Z)
-    layer.draw(200, None)
-    assert layer.forward(X) is X
-
-
-def test_nothing_is_dropped_without_a_generator() -> None:
-    rng = np.random.default_rng(5)
-    network = Network((6, 5, 4), batch_size=3, input_dropout=0.5, dropout=0.5)
-    plain = Network((6, 5, 4), batch_size=3)
-    X, _ = random_problem(network, 3, rng)
-    plain.params[...] = network.params
-    trained = network.forward(X, rng).copy()
-    np.testing.assert_array_equal(network.forward(X), plain.forward(X))
-    assert (trained != plain.forward(X)).any()
 
 
 def test_the_notes_sign_climbs_the_loss() -> None:

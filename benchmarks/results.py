@@ -115,8 +115,9 @@ def draw(results: dict[str, Any], path: Path) -> None:
     for name, found in results.items():
         seconds, accuracy = found["curve"]["seconds"], found["curve"]["accuracy"]
         (line,) = axes.plot(seconds, [100 * a for a in accuracy], linewidth=1.6)
+        beside = {"logistic_squared": "bottom", "logistic": "top"}.get(name, "center")  # they meet
         axes.annotate(
-            f" {name}", (seconds[-1], 100 * accuracy[-1]), va="center", color=line.get_color()
+            f" {name}", (seconds[-1], 100 * accuracy[-1]), va=beside, color=line.get_color()
         )
     axes.set_xscale("log")
     axes.set_xlim(right=axes.get_xlim()[1] * 2)

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
-CONFIGS = HERE.parent / "configs"
-RESULTS = HERE / "ablation.json"
+from results import CONFIGS, curve, percent, train
+
+from mlpcli.config import load
+
+RESULTS = Path(__file__).parent / "ablation.json"
 
 STILL = ("augment.shift=0", "augment.rotation=0", "augment.zoom=0")
 PARTS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -38,26 +37,19 @@ PARTS: dict[str, dict[str, tuple[str, ...]]] = {
 EPOCHS = {"fast": None, "best": 80}  # fewer than configured: one part beside another
 
 
-def train(name: str, sets: tuple[str, ...], seed: int) -> float:
+def accuracy(name: str, sets: tuple[str, ...], seed: int) -> float:
+    """Train, and return the validation accuracy of the last epoch, not of the luckiest."""
     shorter = () if EPOCHS[name] is None else (f"training.epochs={EPOCHS[name]}",)
     texts = ("data.val_size=5000", f"seed={seed}", *shorter, *sets)
-    words = [word for text in texts for word in ("--set", text)]
-    command = [sys.executable, "-m", "mlpcli", "train", str(CONFIGS / f"{name}.yaml"), *words]
-    done = subprocess.run([*command, "--json"], stdout=subprocess.PIPE, check=True)
-    summary = json.loads(done.stdout)
-    with (Path(summary["run_dir"]) / "metrics.csv").open() as file:
-        last = file.read().splitlines()[-1]
-    return float(last.split(",")[4])  # val/accuracy of the last epoch, not of the luckiest
+    return curve(train(CONFIGS / f"{name}.yaml", *texts)["run_dir"])["accuracy"][-1]
 
 
 def table(results: dict[str, Any]) -> str:
     lines = ["| configuration | epochs | part | validation % |", "|---|---|---|---|"]
     for name, found in results.items():
         for part, accuracies in found["parts"].items():
-            values = [100 * accuracy for accuracy in accuracies]
-            spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-            mean = f"{statistics.mean(values):.2f}{spread}"
-            lines.append(f"| `{name}.yaml` | {found['epochs']} | {part} | {mean} |")
+            epochs = found["epochs"]
+            lines.append(f"| `{name}.yaml` | {epochs} | {part} | {percent(accuracies)} |")
     return "\n".join(lines)
 
 
@@ -66,11 +58,9 @@ def main() -> None:
     parser.add_argument("configs", nargs="*", choices=[*PARTS, []])
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
-    from mlpcli.config import load
-
     for name in options.configs or PARTS:
         parts = {
-            part: [train(name, sets, seed) for seed in range(options.seeds)]
+            part: [accuracy(name, sets, seed) for seed in range(options.seeds)]
             for part, sets in PARTS[name].items()
         }
         epochs = EPOCHS[name] or load(CONFIGS / f"{name}.yaml").training.epochs

@@ -83,7 +83,8 @@ def pick(summary: dict[str, Any]) -> dict[str, Any]:
 
 def percent(values: list[float]) -> str:
     values = [100 * value for value in values]
-    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
+    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.2f}{spread}"
 
 
 def table(results: dict[str, Any]) -> str:

@@ -67,9 +67,9 @@ class AugmentConfig:
     """How training images are varied; what moves them needs features.name pca."""
 
     flips: bool = key(False, "mirror each training image left to right with probability ½")
-    shift: float = key(0.0, "move it up to so many pixels along each axis", low=0, high=16)
-    rotation: float = key(0.0, "turn it up to so many degrees", low=0, high=180)
-    zoom: float = key(0.0, "stretch each axis by up to so large a share of itself", low=0, high=1)
+    shift: float = key(0.0, "move each one up to so many pixels along each axis", low=0, high=16)
+    rotation: float = key(0.0, "turn each one up to so many degrees", low=0, high=180)
+    zoom: float = key(0.0, "stretch each axis by up to this share of it", low=0, high=1)
     input_dropout: float = key(
         0.0, "leave out each input of the first layer with this probability", low=0, below=1
     )
@@ -137,7 +137,7 @@ class Config:
     """One experiment."""
 
     name: str = key("", "of the run's folder; by default the file's own")
-    seed: int = key(0, "of initial weights, order of images and flips", low=0)
+    seed: int = key(0, "of initial weights, order of images and their variations", low=0)
     threads: int | None = key(None, "for matrix products; null: every usable core", low=1)
     data: DataConfig = DataConfig()
     features: FeaturesConfig = FeaturesConfig()

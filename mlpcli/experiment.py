@@ -100,13 +100,13 @@ def _run(
     best: Checkpoint | None = None  # of the epochs since the last save
     saved_at = time.monotonic()
 
-    def save() -> None:
+    def save(last: Checkpoint) -> None:
         # The best first: a last.npz then never speaks of a best epoch that is not there.
         nonlocal best, saved_at
         if best is not None:
             checkpoint.save(run.best, best)
             best = None
-        checkpoint.save(run.last, _checkpoint(training))
+        checkpoint.save(run.last, last)
         saved_at = time.monotonic()
 
     def is_due() -> bool:
@@ -115,24 +115,25 @@ def _run(
     def on_step(progress: Progress) -> None:
         reporter.step(progress)
         if interruptions.received is not None:
-            save()
+            save(_checkpoint(training))
             raise InterruptedRunError(
                 interruptions.received,
                 f"{signal.Signals(interruptions.received).name}: saved after step {progress.step}",
                 hint=f"mlpcli train --resume {shlex.quote(str(run.folder))}",
             )
         if is_due():
-            save()
+            save(_checkpoint(training))
 
     reporter.start(training)
     for result in training.epochs(on_step):
         run.append_metrics(_metrics_row(result))
-        if result.is_best:
-            best = _without_state(_checkpoint(training))
-        if is_due() or not run.last.exists():
-            save()
+        to_save = is_due() or training.finished or not run.last.exists()
+        if result.is_best or to_save:
+            last = _checkpoint(training)
+            best = _without_state(last) if result.is_best else best
+            if to_save:
+                save(last)
         reporter.epoch(result)
-    save()
     summary = _summary(training, run)
     run.write_summary(summary)
     return summary

@@ -115,17 +115,19 @@ class Training:
         epoch = self.progress.step / len(self.shuffler)
         return self.config.optimizer.learning_rate * self.schedule(epoch)
 
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done, or patience has run out."""
+        epoch, patience = self.progress.epoch, self.config.training.patience or math.inf
+        return epoch >= self.config.training.epochs or epoch - self.progress.best_epoch >= patience
+
     def epochs(self, on_step: Callable[[Progress], None]) -> Iterator[EpochResult]:
         """Train to the end: yield after each epoch, call `on_step` after each step.
 
         `on_step` may raise; the state is then that of a finished step, ready to be saved.
         Raises DivergedError as soon as a loss or a parameter is not finite.
         """
-        patience = self.config.training.patience or math.inf
-        while (
-            self.progress.epoch < self.config.training.epochs
-            and self.progress.epoch - self.progress.best_epoch < patience
-        ):
+        while not self.finished:
             yield self._epoch(on_step)
 
     @np.errstate(all="ignore")  # what is not finite is found, and named by _diverged

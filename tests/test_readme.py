@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
+import importlib
 import json
 import operator
 import re
@@ -91,9 +91,7 @@ def test_the_table_of_keys_is_the_codes() -> None:
 @pytest.mark.parametrize("name", ["results", "ablation"])
 def test_tables_of_figures_are_those_that_were_measured(name: str) -> None:
     """No figure in them is typed in: each is recorded by the program that measured it."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
-    program = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(program)
+    program = importlib.import_module(name)
     assert program.table(json.loads(program.RESULTS.read_text())) in README
 
 

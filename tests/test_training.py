@@ -145,7 +145,9 @@ def test_a_recorded_curve_is_met(shapes_dir: Path) -> None:
 
 @pytest.mark.parametrize("name", ["note", "momentum", "logistic_squared", "fast", "best", "deep"])
 def test_a_step_allocates_no_array(shapes_dir: Path, name: str) -> None:
-    training = start(settings(shapes_dir, "training.epochs=20", name=name))
+    components = config.load(CONFIGS / f"{name}.yaml").features.components
+    sets = ("training.epochs=20", f"features.components={components}")
+    training = start(settings(shapes_dir, *sets, name=name))
     peaks: list[int] = []
 
     def on_step(progress: Progress) -> None:

@@ -3,7 +3,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench results clean
+.PHONY: help install demo test check torture bench results clean
 
 help:  ## List the targets.
 	@sed -n 's/^\([a-z]*\):.*##/\1	/p' $(MAKEFILE_LIST) | expand -t 10
@@ -35,6 +35,9 @@ check: $(VENV)/test-installed  ## Lint, check the formatting and the types.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+torture: $(VENV)/test-installed  ## Try every fault and attack, for minutes, and print a table.
+	PYTHONPATH=tests $(BIN)/python -m torture
 
 bench: install  ## Time one training step beside its limit and its peers.
 	$(BIN)/python benchmarks/step.py

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from mlpcli import __version__
-from mlpcli.errors import MlpcliError
+from mlpcli.errors import MlpcliError, printable
 
 COMMANDS = {
     "download": "Fetch CIFAR-10 and unpack it.",
@@ -122,8 +122,3 @@ def _fail(error: BaseException, message: str, hint: str | None, code: int, debug
     if hint:
         click.echo(f"  try: {printable(hint)}", err=True)
     return code
-
-
-def printable(text: str) -> str:
-    """Escape line ends and control characters: text from a file must not steer a terminal."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

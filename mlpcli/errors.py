@@ -57,3 +57,8 @@ class InterruptedRunError(MlpcliError):
     def __init__(self, signal_number: int, message: str, hint: str | None = None) -> None:
         super().__init__(message, hint)
         self.exit_code = 128 + signal_number
+
+
+def printable(text: str) -> str:
+    """Escape line ends and control characters: text from a file must not steer a terminal."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

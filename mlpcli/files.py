@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
+import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -20,19 +23,32 @@ def expanded(path: Path) -> Path:
         raise ConfigError(f"{path}: {error}") from None
 
 
+def open_regular(path: Path) -> IO[bytes]:
+    """Open a regular file to read it; raises OSError for a pipe or a device, which may never end."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    file = os.fdopen(descriptor, "rb")
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return file
+
+
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
+def replacing(path: Path, keep_as: Path | None = None) -> Iterator[IO[bytes]]:
     """Open a file that takes the place of `path` at the end, and only if nothing was raised.
 
-    After a crash at any moment the old file or the new one stands. Raises MlpcliError where the
-    disk or its permissions do not allow it; the old file is kept.
+    After a crash at any moment the old file or the new one stands; where `keep_as` is given, what
+    stood at `path` is found there afterwards. Raises MlpcliError where the disk or its permissions
+    do not allow it; the old file is kept.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     try:
         with temporary.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        if keep_as is not None and path.exists():
+            _name_too(path, keep_as)
         temporary.replace(path)
         sync_folder(path.parent)
     except OSError as error:
@@ -40,6 +56,33 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _name_too(path: Path, other: Path) -> None:
+    """Let `other` stand for what `path` is now; neither is missing at any moment."""
+    temporary = _temporary(other)
+    try:
+        try:
+            temporary.hardlink_to(path)
+        except OSError:  # not every file system has hard links
+            shutil.copyfile(path, temporary)
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+        temporary.replace(other)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def remove_stale(folder: Path) -> None:
+    """Remove the temporary files that a killed process left; this one must hold the folder."""
+    for path in folder.glob(".*.tmp"):
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def sync_folder(folder: Path) -> None:

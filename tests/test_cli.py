@@ -17,7 +17,8 @@ import pytest
 from conftest import CONFIGS, Command
 
 from mlpcli import checkpoint
-from mlpcli.cli import COMMANDS, printable
+from mlpcli.cli import COMMANDS
+from mlpcli.errors import printable
 from mlpcli.runs import METRICS
 
 SMALL = ("--set", "data.val_size=50", "--set", "training.epochs=3")

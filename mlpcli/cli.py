@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
 import os
@@ -80,7 +81,16 @@ def main(arguments: list[str] | None = None) -> None:
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - for good
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a narrow encoding must not end a training
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    code = run(sys.argv[1:] if arguments is None else arguments)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        try:
+            stream.flush()
+        except OSError as error:  # a full disk, or a reader that has left
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # for what is still in it
+            if name == "stdout":
+                code = code or _fail(error, f"standard output: {error.strerror}", None, 1, False)
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:  # noqa: PLR0911 - one return an exit code
@@ -114,11 +124,12 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911 - one return an exit code
 
 
 def _fail(error: BaseException, message: str, hint: str | None, code: int, debug: bool) -> int:
-    if debug:
-        traceback.print_exception(error)
     color = False if os.environ.get("NO_COLOR") else None
-    click.secho("error: ", fg="red", nl=False, err=True, color=color)
-    click.echo(printable(message), err=True)
-    if hint:
-        click.echo(f"  try: {printable(hint)}", err=True)
+    with contextlib.suppress(OSError):  # the code tells it where nothing else can
+        if debug:
+            traceback.print_exception(error)
+        click.secho("error: ", fg="red", nl=False, err=True, color=color)
+        click.echo(printable(message), err=True)
+        if hint:
+            click.echo(f"  try: {printable(hint)}", err=True)
     return code

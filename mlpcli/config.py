@@ -130,6 +130,9 @@ class TrainingConfig:
     checkpoint_seconds: float = key(
         10.0, "how often the state is saved: what a crash may cost", low=0
     )
+    checkpoint_steps: int | None = key(
+        None, "save it after each so many steps as well; null: only by the clock", low=1
+    )
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,10 @@ THREAD_VARIABLES = (
 )
 
 
+# What the last bits of a result depend on.
+BITS_DEPEND_ON = ("mlpcli", "numpy", "blas", "threads", "processor", "simd")
+
+
 def usable_cores() -> int:
     """Return how many cores this process may run on."""
     if hasattr(os, "sched_getaffinity"):
@@ -44,7 +48,8 @@ def describe() -> dict[str, Any]:
     """Return versions, BLAS, threads and processor, as `environment.json` keeps them."""
     import numpy as np
 
-    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    config = np.show_config(mode="dicts")
+    blas = config["Build Dependencies"]["blas"]
     return {
         "mlpcli": __version__,
         "python": platform.python_version(),
@@ -52,6 +57,7 @@ def describe() -> dict[str, Any]:
         "blas": f"{blas['name']} {blas['version']}",
         "threads": _threads(),
         "processor": _processor(),
+        "simd": " ".join(config["SIMD Extensions"].get("found", [])[-1:]),
         "platform": platform.platform(),
     }
 

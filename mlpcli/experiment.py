@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,19 +14,23 @@ from mlpcli import checkpoint, environment, runs
 from mlpcli.checkpoint import Checkpoint
 from mlpcli.cifar10 import dataset
 from mlpcli.config import Config, differences, to_dict
-from mlpcli.errors import CheckpointError, InterruptedRunError
-from mlpcli.files import locked
-from mlpcli.runs import Run
+from mlpcli.environment import BITS_DEPEND_ON
+from mlpcli.errors import CheckpointError, DivergedError, InterruptedRunError, MlpcliError
+from mlpcli.files import locked, remove_stale
+from mlpcli.runs import Metrics, Run
 from mlpcli.signals import Interruptions
 from mlpcli.training import EpochResult, Progress, Training
 
-# What may differ when a run is resumed: longer training, and where the same files lie now.
+# What may differ when a run is resumed: longer training, how often it is saved, where the same
+# files lie now. The threads are compared as part of the environment.
 MAY_CHANGE = {
     "name",
+    "threads",
     "data.dir",
     "training.epochs",
     "training.patience",
     "training.checkpoint_seconds",
+    "training.checkpoint_steps",
 }
 
 
@@ -35,126 +40,204 @@ class Reporter(Protocol):
     def start(self, training: Training) -> None: ...
     def step(self, progress: Progress) -> None: ...
     def epoch(self, result: EpochResult) -> None: ...
+    def warn(self, text: str) -> None: ...
 
 
-def start(config: Config, runs_dir: Path, reporter: Reporter) -> dict[str, Any]:
+def start(
+    config: Config, runs_dir: Path, reporter: Reporter, interruptions: Interruptions
+) -> dict[str, Any]:
     """Train in a new run's folder and return its summary.
 
     Raises DataError, DivergedError, and InterruptedRunError after a signal, with the state saved.
     """
-    with Interruptions() as interruptions:
-        training = Training(config, dataset.load_train_val(config.data))
-        run = runs.create(runs_dir, config.name)
-        with locked(run.folder):
-            return _run(training, run, reporter, interruptions)
-
-
-def resume(run: Run, config: Config, reporter: Reporter) -> dict[str, Any]:
-    """Go on with a run from its last checkpoint, as if it had never stopped; return its summary.
-
-    Raises CheckpointError where the configuration or the data are not those of the run, and
-    LockedError while another process trains it.
-    """
-    with locked(run.folder), Interruptions() as interruptions:
-        saved = _last(run)
-        if saved is not None:
-            _require_same_config(saved, config, run)
-        training = Training(config, dataset.load_train_val(config.data))
-        if saved is not None:
-            if saved.data_digest != training.dataset.digest:
-                raise CheckpointError(f"{run.last}: was trained on other images than these")
-            try:
-                training.restore(saved.resume_arrays, saved.resume_values)
-            except CheckpointError as error:
-                raise CheckpointError(f"{run.last}: cannot be resumed: {error}") from None
+    training = Training(config, dataset.load_train_val(config.data))
+    run = runs.create(runs_dir, config.name)
+    with locked(run.folder):
         return _run(training, run, reporter, interruptions)
 
 
-def _last(run: Run) -> Checkpoint | None:
-    """Return the last checkpoint; None where the run ended before it had saved any."""
-    if not run.last.exists() and not run.best.exists() and len(run.metrics_rows(2)) < 2:
+def resume(
+    run: Run,
+    last: Path,
+    config: Config,
+    reporter: Reporter,
+    interruptions: Interruptions,
+    *,
+    strict: bool,
+) -> dict[str, Any]:
+    """Go on with a run from its checkpoint `last`, as if it had never stopped; return its summary.
+
+    Raises CheckpointError where the configuration or the data are not those of the run, and if
+    `strict` where the environment is not, and LockedError while another process trains it.
+    """
+    with locked(run.folder):
+        remove_stale(run.folder)
+        remove_stale(run.checkpoints)
+        saved = _load(run, last)
+        if saved is not None:
+            _require_same_config(saved, config, last)
+            _compare_environments(saved, last, reporter, strict)
+        training = Training(config, dataset.load_train_val(config.data))
+        if saved is not None:
+            was, now = saved.data_digest, training.dataset.digest
+            if was != now:
+                raise CheckpointError(
+                    f"{last}: was trained on other images: SHA-256 {was[:12]}…, now {now[:12]}…"
+                )
+            try:
+                training.restore(saved.resume_arrays, saved.resume_values)
+            except CheckpointError as error:
+                raise CheckpointError(f"{last}: cannot be resumed: {error}") from None
+            if last.resolve() != run.last.resolve():
+                last.replace(run.last)  # chosen by the user, who was told that the last is spoiled
+        return _run(training, run, reporter, interruptions)
+
+
+def _load(run: Run, last: Path) -> Checkpoint | None:
+    """Return the checkpoint; None where the run ended before it had saved any."""
+    if not any(run.checkpoints.glob("*.npz")) and len(run.metrics_rows(2)) < 2:
         return None
-    saved = checkpoint.load(run.last)
+    saved = checkpoint.load(last)
     if saved.epoch and not run.best.exists():
         raise CheckpointError(f"{run.best}: is missing")
     return saved
 
 
-def _require_same_config(saved: Checkpoint, config: Config, run: Run) -> None:
-    for key, (was, now) in differences(saved.config, config).items():
-        if key not in MAY_CHANGE:
-            raise CheckpointError(f"{run.last}: was trained with {key} {was}, now it is {now}")
-    was, now = saved.config.training.epochs, config.training.epochs
-    if now < was:
-        raise CheckpointError(f"{run.last}: was to train {was} epochs, now only {now}")
+def _require_same_config(saved: Checkpoint, config: Config, last: Path) -> None:
+    changed = differences(saved.config, config)
+    refused = [
+        f"{key} {was}, now it is {now}"
+        for key, (was, now) in changed.items()
+        if key not in MAY_CHANGE or (key == "training.epochs" and now < was)
+    ]
+    if refused:
+        raise CheckpointError(f"{last}: was trained with {'; '.join(refused)}")
+
+
+def _compare_environments(saved: Checkpoint, last: Path, reporter: Reporter, strict: bool) -> None:
+    was, now = saved.environment, environment.describe()
+    changed = [
+        f"{name} {was.get(name)}, now {now[name]}"
+        for name in BITS_DEPEND_ON
+        if was.get(name) != now[name]
+    ]
+    if not changed:
+        return
+    message = f"{last}: was trained with {'; '.join(changed)}"
+    if strict:
+        raise CheckpointError(message)
+    reporter.warn(f"{message}: the last bits of the result may differ")
+
+
+class _Saves:
+    """What is kept of a training in its run's folder, and when it was kept last."""
+
+    def __init__(self, training: Training, run: Run, reporter: Reporter) -> None:
+        self.training, self.run, self.reporter = training, run, reporter
+        self.metrics = Metrics(run, training.progress.epoch)
+        self.environment = environment.describe()
+        self.best: Checkpoint | None = None  # of the epochs since the last save
+        self.saved_at = time.monotonic()
+        run.write_config(training.config)
+        run.write_environment(self.environment | {"data_digest": training.dataset.digest})
+        if self.metrics.rows < training.progress.epoch:
+            reporter.warn(f"{run.metrics}: rows of earlier epochs are gone")
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to save, by the clock or by the count of steps."""
+        config, step = self.training.config.training, self.training.progress.step
+        by_count = config.checkpoint_steps is not None and step % config.checkpoint_steps == 0
+        return by_count or time.monotonic() - self.saved_at >= config.checkpoint_seconds
+
+    def epoch(self, result: EpochResult) -> None:
+        """Keep an epoch's figures, its network if it is the best, and all if that is due."""
+        row = _metrics_row(result)
+        self._or_warn(lambda: self.metrics.append(row))
+        if result.is_best:
+            self.best = _without_state(self._checkpoint())
+        if self.training.finished:
+            self.save()
+        elif self.due or not self.run.last.exists():
+            self.try_to_save()
+
+    def try_to_save(self) -> None:
+        """Save, or say why not: the next save may succeed, and what was saved before stands."""
+        self._or_warn(self.save)
+
+    def save(self) -> None:
+        """Save all; raises MlpcliError where the disk or its permissions do not allow it."""
+        self.saved_at = time.monotonic()
+        last = self._checkpoint()
+        self.metrics.save()
+        # The best first: a last.npz then never speaks of a best epoch that is not there.
+        self.save_best()
+        checkpoint.save(self.run.last, last, keep_as=self.run.previous)
+
+    def save_best(self) -> None:
+        if self.best is not None:
+            checkpoint.save(self.run.best, self.best)
+            self.best = None
+
+    def _or_warn(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except DivergedError:
+            raise
+        except MlpcliError as error:
+            self.reporter.warn(f"{error}; training goes on")
+
+    def _checkpoint(self) -> Checkpoint:
+        """Return all that `last.npz` holds; its arrays are the training's own, to be saved now."""
+        training, progress = self.training, self.training.progress
+        arrays, values = training.state()
+        return Checkpoint(
+            config=training.config,
+            label_names=training.dataset.label_names,
+            data_digest=training.dataset.digest,
+            environment=self.environment,
+            epoch=progress.epoch,
+            step=progress.step,
+            val_accuracy=progress.best_val_accuracy,
+            val_loss=progress.best_val_loss,
+            resume_values=values,
+            parameters=training.pixel_parameters(),
+            resume_arrays=arrays,
+        )
 
 
 def _run(
     training: Training, run: Run, reporter: Reporter, interruptions: Interruptions
 ) -> dict[str, Any]:
     """Train to the end, writing all of the run's folder on the way."""
-    run.last.parent.mkdir(exist_ok=True)
-    run.cut_metrics(training.progress.epoch)
-    run.write_config(training.config)
-    run.write_environment(environment.describe() | {"data_digest": training.dataset.digest})
-    best: Checkpoint | None = None  # of the epochs since the last save
-    saved_at = time.monotonic()
-
-    def save(last: Checkpoint) -> None:
-        # The best first: a last.npz then never speaks of a best epoch that is not there.
-        nonlocal best, saved_at
-        if best is not None:
-            checkpoint.save(run.best, best)
-            best = None
-        checkpoint.save(run.last, last)
-        saved_at = time.monotonic()
-
-    def is_due() -> bool:
-        return time.monotonic() - saved_at >= training.config.training.checkpoint_seconds
+    run.checkpoints.mkdir(exist_ok=True)
+    saves = _Saves(training, run, reporter)
 
     def on_step(progress: Progress) -> None:
         reporter.step(progress)
         if interruptions.received is not None:
-            save(_checkpoint(training))
+            saves.save()
             raise InterruptedRunError(
                 interruptions.received,
                 f"{signal.Signals(interruptions.received).name}: saved after step {progress.step}",
                 hint=f"mlpcli train --resume {shlex.quote(str(run.folder))}",
             )
-        if is_due():
-            save(_checkpoint(training))
+        if saves.due:
+            saves.try_to_save()
 
     reporter.start(training)
-    for result in training.epochs(on_step):
-        run.append_metrics(_metrics_row(result))
-        to_save = is_due() or training.finished or not run.last.exists()
-        if result.is_best or to_save:
-            last = _checkpoint(training)
-            best = _without_state(last) if result.is_best else best
-            if to_save:
-                save(last)
-        reporter.epoch(result)
+    interruptions.to_save = True
+    try:
+        for result in training.epochs(on_step):
+            saves.epoch(result)
+            reporter.epoch(result)
+    except DivergedError as error:
+        saves.save_best()
+        good = f"the last good checkpoint is {run.last}" if run.last.exists() else "none was saved"
+        raise DivergedError(f"{error}; {good}", hint=error.hint) from None
     summary = _summary(training, run)
     run.write_summary(summary)
     return summary
-
-
-def _checkpoint(training: Training) -> Checkpoint:
-    """Return all that `last.npz` holds; its arrays are the training's own, to be saved at once."""
-    progress = training.progress
-    arrays, values = training.state()
-    return Checkpoint(
-        parameters=training.pixel_parameters(),
-        config=training.config,
-        label_names=training.dataset.label_names,
-        data_digest=training.dataset.digest,
-        epoch=progress.epoch,
-        step=progress.step,
-        val_accuracy=progress.best_val_accuracy,
-        val_loss=progress.best_val_loss,
-        resume_arrays=arrays,
-        resume_values=values,
-    )
 
 
 def _without_state(saved: Checkpoint) -> Checkpoint:

@@ -24,13 +24,12 @@ def expanded(path: Path) -> Path:
 
 
 def open_regular(path: Path) -> IO[bytes]:
-    """Open a regular file to read it; raises OSError for a pipe or a device, which may never end."""
+    """Open a regular file to read it; raises OSError for a pipe or a device, which may not end."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    file = os.fdopen(descriptor, "rb")
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        file.close()
+        os.close(descriptor)
         raise OSError(errno.EINVAL, "not a regular file", str(path))
-    return file
+    return os.fdopen(descriptor, "rb")
 
 
 @contextlib.contextmanager

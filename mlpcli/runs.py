@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ METRICS = (
     "images_per_second",
     "seconds",
 )
+CHECKPOINTS = ("last.npz", "previous.npz", "best.npz")
+MAX_METRICS_BYTES = 2**24
 
 
 @dataclass(frozen=True)
@@ -40,12 +43,20 @@ class Run:
         return self.folder / "metrics.csv"
 
     @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    @property
     def last(self) -> Path:
-        return self.folder / "checkpoints" / "last.npz"
+        return self.checkpoints / "last.npz"
+
+    @property
+    def previous(self) -> Path:
+        return self.checkpoints / "previous.npz"
 
     @property
     def best(self) -> Path:
-        return self.folder / "checkpoints" / "best.npz"
+        return self.checkpoints / "best.npz"
 
     def write_config(self, config: Config) -> None:
         """Write the resolved configuration; `mlpcli train` takes it as it is."""
@@ -57,31 +68,46 @@ class Run:
     def write_summary(self, summary: dict[str, Any]) -> None:
         self._write("summary.json", json.dumps(summary, indent=2) + "\n")
 
-    def append_metrics(self, row: dict[str, Any]) -> None:
-        """Add an epoch's row to metrics.csv."""
-        try:
-            with self.metrics.open("a", newline="") as file:
-                csv.DictWriter(file, METRICS, lineterminator="\n").writerow(row)
-        except OSError as error:
-            raise MlpcliError(f"{self.metrics}: cannot be written: {error.strerror}") from None
-
     def metrics_rows(self, epochs: int) -> list[str]:
         """Return the whole lines of metrics.csv that belong to the first `epochs` epochs."""
-        if not self.metrics.is_file():
+        if not self.metrics.is_file() or self.metrics.stat().st_size > MAX_METRICS_BYTES:
             return []
         wanted = {str(epoch) for epoch in range(1, epochs + 1)}
         lines = self.metrics.read_text(errors="replace").splitlines()
         whole = [line for line in lines if line.count(",") == len(METRICS) - 1]
         return [line for line in whole if line.partition(",")[0] in wanted]
 
-    def cut_metrics(self, epochs: int) -> None:
-        """Keep the header and the rows of the first `epochs` epochs: none is lost or doubled."""
-        lines = [",".join(METRICS), *self.metrics_rows(epochs)]
-        self._write("metrics.csv", "".join(f"{line}\n" for line in lines))
-
     def _write(self, name: str, text: str) -> None:
         with replacing(self.folder / name) as file:
             file.write(text.encode())
+
+
+class Metrics:
+    """`metrics.csv`: a row an epoch, for whoever watches the file, and all of them at each save."""
+
+    def __init__(self, run: Run, epochs: int) -> None:
+        """Keep the header and the rows of the first `epochs` epochs: none is lost or doubled."""
+        self._run = run
+        lines = [",".join(METRICS), *run.metrics_rows(epochs)]
+        self._text = "".join(f"{line}\n" for line in lines)
+        self.rows = len(lines) - 1
+        self.save()
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Add an epoch's row; raises MlpcliError where it cannot be written, and keeps it."""
+        text = io.StringIO()
+        csv.DictWriter(text, METRICS, lineterminator="\n").writerow(row)
+        self._text += text.getvalue()
+        try:
+            with self._run.metrics.open("a") as file:
+                file.write(text.getvalue())
+        except OSError as error:
+            raise MlpcliError(f"{self._run.metrics}: cannot be written: {error.strerror}") from None
+
+    def save(self) -> None:
+        """Have all rows on disk, whatever became of the file since; raises MlpcliError."""
+        with replacing(self._run.metrics) as file:
+            file.write(self._text.encode())
 
 
 def create(runs_dir: Path, name: str) -> Run:
@@ -97,7 +123,7 @@ def create(runs_dir: Path, name: str) -> Run:
             except FileExistsError:  # another process was quicker
                 number += 1
                 continue
-            run.last.parent.mkdir()
+            run.checkpoints.mkdir()
             return run
     except OSError as error:
         raise MlpcliError(f"{runs_dir}: no run can be made there: {error.strerror}") from None
@@ -109,6 +135,17 @@ def open_run(folder: Path) -> Run:
     if not run.config.is_file():
         raise CheckpointError(f"{folder}: not a run's folder: it has no config.yaml")
     return run
+
+
+def run_and_checkpoint(path: Path) -> tuple[Run, Path]:
+    """Return a run and its last checkpoint, or the run of the checkpoint that `path` is.
+
+    Raises CheckpointError where it is neither.
+    """
+    if path.is_file():
+        return open_run(path.absolute().parent.parent), path
+    run = open_run(path)
+    return run, run.last
 
 
 def best_of(path: Path) -> Path:

@@ -6,7 +6,7 @@ import inspect
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -161,8 +161,7 @@ class Training:
         step = max(progress.step - 1, 0) / len(self.shuffler)
         learning_rate = self.config.optimizer.learning_rate * self.schedule(step)
         val_loss = val_accuracy = None
-        if not np.isfinite(self.network.params).all():
-            raise self._diverged("a parameter is not finite", learning_rate)
+        self._require_finite(learning_rate)
         if len(self.dataset.splits["val"]):
             val = evaluate(self.network, self.loss, self.val_batches.in_order())
             val_loss, val_accuracy = val.loss, val.accuracy
@@ -200,6 +199,11 @@ class Training:
         guesses = np.argmax(T, axis=1, out=self._guesses[:n])
         return int(np.count_nonzero(np.equal(guesses, labels, out=self._hits[:n])))
 
+    def _require_finite(self, learning_rate: float) -> None:
+        for array in (self.network.params, *self.optimizer.state.values()):
+            if not np.isfinite(array).all():
+                raise self._diverged("a parameter is not finite", learning_rate)
+
     def _diverged(self, what: str, learning_rate: float) -> DivergedError:
         at = f"epoch {self.progress.epoch + 1}, step {self.progress.step + 1}"
         return DivergedError(
@@ -221,7 +225,11 @@ class Training:
         return arrays | {"W1": W, "b1": b}
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        """Return the arrays and the plain values from which `restore` goes on to the last bit."""
+        """Return the arrays and the plain values from which `restore` goes on to the last bit.
+
+        Raises DivergedError where they are not finite: nothing good comes after that.
+        """
+        self._require_finite(self.learning_rate)
         arrays = {"params": self.network.params, "order": self.shuffler.order}
         arrays |= self.optimizer.state
         return arrays, {"progress": asdict(self.progress), "rng": self.rng.bit_generator.state}
@@ -229,18 +237,41 @@ class Training:
     def restore(self, arrays: dict[str, NDArray[Any]], values: dict[str, Any]) -> None:
         """Take up a saved state; raises CheckpointError where it is not one of this training."""
         own, _ = self.state()
+        if arrays.keys() != own.keys():
+            found = ", ".join(arrays) or "nothing"
+            raise CheckpointError(f"its state holds {found}, expected {', '.join(own)}")
         for name, array in own.items():
-            saved = arrays.get(name)
-            if saved is None or saved.shape != array.shape or saved.dtype != array.dtype:
+            if arrays[name].shape != array.shape or arrays[name].dtype != array.dtype:
                 raise CheckpointError(f"its state has no {name} of {array.shape} {array.dtype}")
+        if not np.array_equal(np.sort(arrays["order"]), self.dataset.splits["train"].rows):
+            raise CheckpointError("its order is not one of the training images")
+        try:
+            progress = _checked(Progress(**values["progress"]))
+            self.rng.bit_generator.state = values["rng"]
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise CheckpointError(f"its state is not whole: {error}") from None
+        batches = math.ceil(progress.position / self.config.training.batch_size)
+        step = progress.epoch * len(self.shuffler) + batches
+        if progress.step != step or progress.position > len(self.shuffler.order):
+            raise CheckpointError(f"step {progress.step} is not one of epoch {progress.epoch + 1}")
         for name, array in own.items():
             array[...] = arrays[name]
-        try:
-            self.progress = Progress(**values["progress"])
-            self.rng.bit_generator.state = values["rng"]
-        except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"its state is not whole: {error}") from None
-        self.shuffler.position = self.progress.position
+        self.progress = progress
+        self.shuffler.position = progress.position
+
+
+def _checked(progress: Progress) -> Progress:
+    """Return `progress` if each of its values is of the kind it has at the start, or a number."""
+    for item in fields(progress):
+        value = getattr(progress, item.name)
+        if item.type == "int":
+            whole = type(value) is int and value >= 0
+        else:
+            none = value is None and item.default is None
+            whole = none or (type(value) is float and math.isfinite(value))
+        if not whole:
+            raise ValueError(f"{item.name} is {value!r}")
+    return progress
 
 
 def _accepted_by(cls: type, options: Any) -> dict[str, Any]:

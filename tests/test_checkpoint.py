@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import zipfile
 from pathlib import Path
 
@@ -24,6 +25,7 @@ def small_checkpoint() -> Checkpoint:
         config=Config(name="small", model=ModelConfig(hidden=(4,))),
         label_names=("a", "b", "c"),
         data_digest="0" * 64,
+        environment={"threads": 2},
         epoch=2,
         step=7,
         val_accuracy=0.5,
@@ -54,46 +56,62 @@ def test_the_network_of_a_checkpoint_holds_its_parameters(tmp_path: Path) -> Non
 
 
 def rewritten(tmp_path: Path, **changes: object) -> Path:
-    """Save the small checkpoint with some arrays changed, or left out where None."""
+    """Save the small checkpoint with some arrays changed, or left out where None; sign it anew."""
     path = tmp_path / "a.npz"
     checkpoint.save(path, small_checkpoint())
     with np.load(path) as file:
-        arrays = dict(file) | changes
-    np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
+        arrays = {name: array for name, array in (dict(file) | changes).items() if name != "digest"}
+    arrays = {name: array for name, array in arrays.items() if array is not None}
+    if not any(array.dtype.hasobject for array in arrays.values()):
+        arrays["digest"] = np.array(checkpoint._digest(arrays))
+    np.savez(path, **arrays)
     return path
 
 
 def metadata(**changes: object) -> np.ndarray:
     values = {
-        "format": 1,
-        "config": {"model": {"hidden": [4]}},
+        "format": checkpoint.FORMAT,
+        "config": {"name": "a", "model": {"hidden": [4]}},
         "label_names": ["a", "b", "c"],
         "data_digest": "",
+        "environment": {},
         "epoch": 1,
         "step": 1,
         "val_accuracy": None,
         "val_loss": None,
-        "resume": {},
+        "resume_values": {},
     }
     return np.array(json.dumps(values | changes))
+
+
+def test_the_metadata_of_these_tests_is_that_of_a_checkpoint(tmp_path: Path) -> None:
+    assert checkpoint.load(rewritten(tmp_path, metadata=metadata())).epoch == 1
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"W1": None}, "found b1, W2, b2, expected W1, b1, W2, b2"),
-        ({"W3": np.zeros(3)}, "found W1, b1, W2, b2, W3"),
+        ({"W1": None}, "found metadata, b1, W2, b2, .*, expected metadata, W1, b1, W2, b2"),
+        ({"W3": np.zeros(3)}, "found metadata, W1, b1, W2, b2, resume/order, W3"),
         ({"b1": np.zeros(5, np.float32)}, r"b1 is \(5,\) float32, expected \(4,\)"),
         ({"b1": np.zeros(4)}, "b1 is .* float64, expected .* float32"),
         ({"b1": np.full(4, np.nan, np.float32)}, "b1 is not finite"),
-        ({"b1": np.array([None] * 4)}, "allow_pickle"),
+        ({"resume/order": np.array([np.inf])}, "resume/order is not finite"),
+        ({"resume/order": np.array(["text"])}, "not a whole checkpoint"),
+        ({"b1": np.array([None] * 4)}, "b1.npy is no array of numbers or text"),
         ({"metadata": None}, "metadata"),
-        ({"metadata": np.array("{")}, "not a checkpoint of mlpcli"),
-        ({"metadata": np.array("[]")}, "not a checkpoint of mlpcli"),
-        ({"metadata": metadata(format=99)}, "format 99, expected 1"),
+        ({"metadata": np.array("{")}, "not a whole checkpoint"),
+        ({"metadata": np.array("[]")}, "not a whole checkpoint"),
+        ({"metadata": np.array("[" * 60_000)}, "not a whole checkpoint"),
+        ({"metadata": np.array("[" * 70_000)}, "no metadata"),
+        ({"metadata": metadata(format=99)}, "format 99, expected 2"),
         ({"metadata": metadata(config={"sede": 1})}, "sede: unknown key"),
         ({"metadata": metadata(config=[1])}, "found a list"),
-        ({"metadata": metadata(label_names=3)}, "not a checkpoint of mlpcli"),
+        ({"metadata": metadata(label_names=3)}, "label_names"),
+        ({"metadata": metadata(label_names="abc")}, "label_names"),
+        ({"metadata": metadata(label_names=["a", "b", "\x1b[31m"])}, "label_names"),
+        ({"metadata": metadata(epoch="1")}, "epoch is not of the right kind"),
+        ({"metadata": metadata(val_loss=float("nan"))}, "val_loss is not of the right kind"),
     ],
 )
 def test_what_is_not_a_checkpoint_is_refused(
@@ -106,6 +124,34 @@ def test_what_is_not_a_checkpoint_is_refused(
     assert "\n" not in str(caught.value)
 
 
+def test_a_changed_bit_is_noticed_though_the_archive_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    checkpoint.save(path, small_checkpoint())
+    with np.load(path) as file:
+        arrays = dict(file)
+    arrays["b2"][1] = np.nextafter(arrays["b2"][1], np.float32(1))
+    np.savez(path, **arrays)
+    with pytest.raises(CheckpointError, match="SHA-256"):
+        checkpoint.load(path)
+
+
+def test_a_spoiled_checkpoint_names_the_whole_one_beside_it(tmp_path: Path) -> None:
+    last, previous = tmp_path / "last.npz", tmp_path / "previous.npz"
+    for step in (1, 2):
+        saved = dataclasses.replace(small_checkpoint(), step=step)
+        checkpoint.save(last, saved, keep_as=previous)
+    assert (checkpoint.load(last).step, checkpoint.load(previous).step) == (2, 1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["last.npz", "previous.npz"]
+    last.write_bytes(last.read_bytes()[:-50])
+    with pytest.raises(CheckpointError) as caught:
+        checkpoint.load(last)
+    assert caught.value.hint == f"{previous}, which is whole: epoch 2, step 1"
+    previous.write_bytes(b"")
+    with pytest.raises(CheckpointError) as caught:
+        checkpoint.load(last)
+    assert caught.value.hint is None
+
+
 def test_files_that_are_no_archive_are_refused(tmp_path: Path) -> None:
     whole = rewritten(tmp_path).read_bytes()
     path = tmp_path / "b.npz"
@@ -116,7 +162,8 @@ def test_files_that_are_no_archive_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "c.npy", np.zeros(3))
     with zipfile.ZipFile(tmp_path / "d.npz", "w") as archive:
         archive.writestr("metadata.npy", b"not an array")
-    for name in ("c.npy", "d.npz", "nowhere.npz", "."):
+    os.mkfifo(tmp_path / "pipe.npz")
+    for name in ("c.npy", "d.npz", "nowhere.npz", ".", "pipe.npz"):
         with pytest.raises(CheckpointError):
             checkpoint.load(tmp_path / name)
 

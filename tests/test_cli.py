@@ -77,6 +77,7 @@ def test_train_writes_the_whole_folder_of_a_run(trained: Path) -> None:
         "lock",
         "checkpoints/best.npz",
         "checkpoints/last.npz",
+        "checkpoints/previous.npz",
     }
     rows = trained.joinpath("metrics.csv").read_text().splitlines()
     assert rows[0] == ",".join(METRICS)
@@ -323,7 +324,7 @@ WRONG = [
     (["train", "--resume", "nowhere"], 5, "nowhere: not a run's folder"),
     (["train", "shapes.yaml", "--runs-dir", "empty.yaml"], 1, "no run can be made there"),
     (["eval", "nowhere.npz"], 5, "nowhere.npz: no such checkpoint"),
-    (["eval", "empty.yaml"], 5, "empty.yaml: not a checkpoint of mlpcli"),
+    (["eval", "empty.yaml"], 5, "empty.yaml: not a whole checkpoint of mlpcli"),
     (["eval", "."], 5, "not a run's folder"),
     (["eval"], 2, "Missing argument"),
     (["eval", "x.npz", "--split", "tset"], 2, "'tset' is not one of 'test', 'val', 'train'"),

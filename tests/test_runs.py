@@ -12,7 +12,7 @@ import pytest
 from mlpcli import runs
 from mlpcli.errors import CheckpointError, LockedError, MlpcliError
 from mlpcli.files import locked
-from mlpcli.runs import METRICS
+from mlpcli.runs import METRICS, Metrics
 
 
 def test_runs_count_up_and_overwrite_nothing(tmp_path: Path) -> None:
@@ -46,11 +46,10 @@ def row(epoch: int) -> dict[str, object]:
 
 def test_metrics_are_cut_back_and_never_doubled(tmp_path: Path) -> None:
     run = runs.create(tmp_path, "note")
-    run.cut_metrics(0)
+    metrics = Metrics(run, 0)
     for epoch in (1, 2, 3):
-        run.append_metrics(row(epoch))
-    run.cut_metrics(2)
-    run.append_metrics(row(3))
+        metrics.append(row(epoch))
+    Metrics(run, 2).append(row(3))
     lines = run.metrics.read_text().splitlines()
     assert lines[0] == ",".join(METRICS)
     assert [line.split(",")[0] for line in lines[1:]] == ["1", "2", "3"]
@@ -61,18 +60,31 @@ def test_metrics_are_cut_back_and_never_doubled(tmp_path: Path) -> None:
 def test_metrics_that_are_none_are_begun_anew(tmp_path: Path, content: str) -> None:
     run = runs.create(tmp_path, "note")
     run.metrics.write_text(content, encoding="latin-1")
-    run.cut_metrics(3)
+    assert Metrics(run, 3).rows == 0
     assert run.metrics.read_text() == ",".join(METRICS) + "\n"
 
 
 def test_a_torn_last_row_is_dropped(tmp_path: Path) -> None:
     run = runs.create(tmp_path, "note")
-    run.cut_metrics(0)
-    run.append_metrics(row(1))
+    Metrics(run, 0).append(row(1))
     with run.metrics.open("a") as file:
         file.write("2,0.")
-    run.cut_metrics(1)
+    assert Metrics(run, 1).rows == 1
     assert len(run.metrics.read_text().splitlines()) == 2
+
+
+def test_rows_that_could_not_be_written_are_there_after_the_next_save(tmp_path: Path) -> None:
+    run = runs.create(tmp_path, "note")
+    metrics = Metrics(run, 0)
+    run.metrics.unlink()
+    run.metrics.mkdir()
+    with pytest.raises(MlpcliError, match="cannot be written"):
+        metrics.append(row(1))
+    run.metrics.rmdir()
+    metrics.append(row(2))
+    metrics.save()
+    lines = run.metrics.read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["epoch", "1", "2"]
 
 
 def test_one_folder_has_one_writer_and_the_second_is_told_who(tmp_path: Path) -> None:

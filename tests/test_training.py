@@ -207,15 +207,49 @@ def test_a_state_of_another_network_is_refused(shapes_dir: Path, note: Config) -
     arrays, values = start(settings(shapes_dir, "model.hidden=[8]")).state()
     with pytest.raises(CheckpointError, match="no params of"):
         start(note).restore(arrays, values)
-    arrays, _ = start(note).state()
-    for wrong in (
-        {},
-        {"progress": {}},
-        {"progress": {"x": 1}, "rng": {}},
-        {"progress": {}, "rng": 1},
-    ):
-        with pytest.raises(CheckpointError, match="not whole"):
-            start(note).restore(arrays, wrong)
+    arrays, values = start(note).state()
+    order = arrays["order"]
+    for other in ({}, arrays | {"more": order}, arrays | {"order": order[:-1]}):
+        with pytest.raises(CheckpointError):
+            start(note).restore(other, values)
+    with pytest.raises(CheckpointError, match="its order"):
+        start(note).restore(arrays | {"order": order * 0}, values)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"progress": {"x": 1}},
+        {"progress": []},
+        {"progress": {"epoch": -1}},
+        {"progress": {"epoch": 1.0}},
+        {"progress": {"epoch": True}},
+        {"progress": {"loss_sum": float("nan")}},
+        {"progress": {"seconds": None}},
+        {"progress": {"best_val_loss": "0"}},
+        {"progress": {"step": 1}},
+        {"progress": {"position": 10**9}},
+        {"progress": {"position": 151, "step": 2}},
+        {"rng": {}},
+        {"rng": 1},
+        {"rng": {"bit_generator": "PCG64", "state": {"state": 2**300, "inc": -1}}},
+    ],
+)
+def test_a_state_that_no_training_was_ever_in_is_refused(
+    note: Config, changes: dict[str, object]
+) -> None:
+    training = start(note)
+    arrays, values = training.state()
+    with pytest.raises(CheckpointError, match=r"not whole|is not one of epoch"):
+        training.restore(arrays, values | changes)
+    training.restore(arrays, values)
+
+
+def test_a_state_that_is_not_finite_is_not_given(note: Config) -> None:
+    training = start(note)
+    training.network.params[-1] = np.nan
+    with pytest.raises(DivergedError, match="a parameter is not finite"):
+        training.state()
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(shapes_dir: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,8 @@ import click
 
 from mlpcli import environment, runs
 from mlpcli.commands import options
-from mlpcli.errors import CheckFailedError, ConfigError
+from mlpcli.errors import CheckFailedError, ConfigError, printable
+from mlpcli.signals import Interruptions
 
 if TYPE_CHECKING:
     from mlpcli.training import EpochResult, Progress, Training
@@ -32,7 +34,12 @@ if TYPE_CHECKING:
     "--resume",
     metavar="RUN",
     type=click.Path(path_type=Path),
-    help="Go on with a run's folder; CONFIG may then be left out.",
+    help="Go on with a run's folder, or from one of its checkpoints; CONFIG may be left out.",
+)
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="With --resume: refuse another NumPy, BLAS, processor or number of threads.",
 )
 @options.as_json
 @click.option(
@@ -47,6 +54,7 @@ def train(
     data_dir: Path | None,
     runs_dir: Path,
     resume: Path | None,
+    strict: bool,
     as_json: bool,
     min_val_accuracy: float | None,
 ) -> None:
@@ -57,23 +65,25 @@ def train(
     mlpcli train configs/momentum.yaml --set training.epochs=5 --set seed=1
     mlpcli train --resume runs/note-1 --set training.epochs=40
     """
-    run = None if resume is None else runs.open_run(resume)
-    if config is None and run is not None:
-        config = run.config
-    if config is None:
-        raise ConfigError("train: CONFIG is missing", hint="mlpcli train configs/smoke.yaml")
-    settings = options.load_config(config, sets, data_dir)
-    if min_val_accuracy is not None and settings.data.val_size == 0:
-        raise ConfigError("--min-val-accuracy needs a validation split, but data.val_size is 0")
-    environment.set_threads(settings.threads)
+    with Interruptions() as interruptions:
+        run = last = None
+        if resume is not None:
+            run, last = runs.run_and_checkpoint(resume)
+            config = config or run.config
+        if config is None:
+            raise ConfigError("train: CONFIG is missing", hint="mlpcli train configs/smoke.yaml")
+        settings = options.load_config(config, sets, data_dir)
+        if min_val_accuracy is not None and settings.data.val_size == 0:
+            raise ConfigError("--min-val-accuracy needs a validation split: data.val_size is 0")
+        environment.set_threads(settings.threads)
 
-    from mlpcli import experiment
+        from mlpcli import experiment
 
-    with _Bar() as bar:
-        if run is None:
-            summary = experiment.start(settings, runs_dir, bar)
-        else:
-            summary = experiment.resume(run, settings, bar)
+        with _Bar() as bar:
+            if run is None or last is None:
+                summary = experiment.start(settings, runs_dir, bar, interruptions)
+            else:
+                summary = experiment.resume(run, last, settings, bar, interruptions, strict=strict)
     if as_json:
         options.print_json(summary)
     else:
@@ -127,13 +137,21 @@ class _Bar:
         if result.val_loss is not None:
             val = f"  val {result.val_loss:.4f} {result.val_accuracy:6.2%}"
             best = "  best" if result.is_best else ""
-        click_line = (
+        line = (
             f"epoch {result.epoch:3}/{self.epochs}"
             f"  train {result.train_loss:.4f} {result.train_accuracy:6.2%}{val}"
             f"  {result.images_per_second:8,.0f} img/s{best}"
         )
-        self.bar.clear()
-        click.echo(click_line, err=True)
+        self._say(line)
+
+    def warn(self, text: str) -> None:
+        self._say(f"warning: {printable(text)}")
+
+    def _say(self, line: str) -> None:
+        """Print a line above the bar; that nobody can read it must not end a training."""
+        with contextlib.suppress(OSError):
+            self.bar.clear()
+            click.echo(line, err=True)
 
 
 def _print_summary(summary: dict[str, Any]) -> None:

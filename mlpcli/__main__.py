@@ -1,5 +1,16 @@
-"""`python -m mlpcli` is the command `mlpcli`."""
+"""`mlpcli`, and `python -m mlpcli`."""
 
-from mlpcli.cli import main
+import signal
 
-main()
+
+def main() -> None:
+    """Run the command line; while it is being imported, Ctrl-C ends it without a traceback."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from mlpcli import cli
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -134,12 +134,12 @@ class _Saves:
 
     def __init__(self, training: Training, run: Run, reporter: Reporter) -> None:
         self.training, self.run, self.reporter = training, run, reporter
-        self.metrics = Metrics(run, training.progress.epoch)
         self.environment = environment.describe()
         self.best: Checkpoint | None = None  # of the epochs since the last save
         self.saved_at = time.monotonic()
         run.write_config(training.config)
         run.write_environment(self.environment | {"data_digest": training.dataset.digest})
+        self.metrics = Metrics(run, training.progress.epoch)
         if self.metrics.rows < training.progress.epoch:
             reporter.warn(f"{run.metrics}: rows of earlier epochs are gone")
 

@@ -37,6 +37,7 @@ class Row:
     fault: str
     required: int
     few: int  # cases that the test suite tries
+    whole: bool  # all that there are, though fewer would do
     confined: bool
     cases: Cases
 
@@ -54,19 +55,25 @@ ROWS: dict[int, Row] = {}
 
 
 def row(
-    number: int, fault: str, *, cases: int, few: int | None = None, confined: bool = False
+    number: int,
+    fault: str,
+    *,
+    cases: int,
+    few: int | None = None,
+    whole: bool = False,
+    confined: bool = False,
 ) -> Callable[[Cases], Cases]:
     """Enter a function that yields cases into the table."""
 
     def enter(function: Cases) -> Cases:
-        ROWS[number] = Row(number, fault, cases, few or cases, confined, function)
+        ROWS[number] = Row(number, fault, cases, few or cases, whole, confined, function)
         return function
 
     return enter
 
 
-def attempt(row: Row, count: int, seed: int) -> Outcome:
-    """Try so many cases of a row, or as many as there are, and say which failed."""
+def attempt(row: Row, count: int | None, seed: int) -> Outcome:
+    """Try so many cases of a row, or all that there are, and say which failed."""
     outcome = Outcome()
     with _pool(row) as pool:
         cases = itertools.islice(row.cases(seed), count)

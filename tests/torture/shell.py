@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,12 +58,16 @@ def call(command: list[str], cwd: Path, **more: object) -> subprocess.CompletedP
     return done
 
 
-def killed(command: list[str], cwd: Path, seconds: float) -> bool:
-    """Start a command and kill it after so long; say whether that came before its end."""
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, cwd=cwd, **quiet) as process:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(seconds)
+def killed(command: list[str], cwd: Path, seconds: float, *, from_first_line: bool) -> bool:
+    """Start a training and kill it after so long; say whether that came before its end.
+
+    The time runs from its start, or from the first line that it prints: an epoch is over.
+    """
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=cwd, text=True, **streams) as process:
+        if from_first_line:
+            process.stderr.readline()
+        time.sleep(seconds)
         process.kill()
     return process.returncode == -signal.SIGKILL
 

@@ -219,7 +219,8 @@ def _facts(metadata: Any, source: str) -> Checkpoint:
         raise ValueError("label_names are not printable text")
     for name, kinds in _KINDS.items():
         value = metadata[name]
-        if type(value) not in kinds or (isinstance(value, float) and not math.isfinite(value)):
+        is_number = isinstance(value, (int, float))
+        if type(value) not in kinds or (is_number and not 0 <= value < math.inf):
             raise ValueError(f"its {name} is not of the right kind")
     return Checkpoint(
         config=from_dict(metadata["config"], source),

@@ -8,6 +8,7 @@ import fcntl
 import os
 import shutil
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -108,10 +109,22 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            file.seek(0)
-            holder = file.read(20).strip() or "unknown"
-            raise LockedError(f"{folder}: in use by process {holder}") from None
+            raise LockedError(f"{folder}: in use by process {_holder(file)}") from None
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
-        yield
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                file.truncate(0)
+
+
+def _holder(file: IO[str]) -> str:
+    """Return what the holder of a lock has written; it may be just about to."""
+    for _ in range(50):
+        file.seek(0)
+        if holder := file.read(20).strip():
+            return holder
+        time.sleep(0.01)
+    return "unknown"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 import signal
 import subprocess
 import sys
@@ -233,39 +232,6 @@ def test_a_signal_saves_and_the_run_goes_on_to_the_same_bits(
     assert len(one_rows) == 61
 
 
-def test_kills_between_two_saves_cost_no_bit(
-    mlpcli: Command, shapes_dir: Path, tmp_path: Path
-) -> None:
-    """SIGKILL in the middle of epochs, of a network with warps and dropout."""
-    sets = "features.components=20", "training.epochs=40", "training.checkpoint_seconds=0.05"
-    train = [sys.executable, "-m", "mlpcli", "train"]
-    begin = [*train, str(CONFIGS / "best.yaml"), "--data-dir", str(shapes_dir)]
-    begin += [word for text in (*sets, "augment.input_dropout=0.1") for word in ("--set", text)]
-    assert subprocess.run(begin, cwd=tmp_path, check=False).returncode == 0
-    killed = 0
-    for command in (
-        begin,
-        [*train, "--resume", "runs/best-2"],
-        [*train, "--resume", "runs/best-2"],
-    ):
-        with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
-            for _ in range(10):
-                process.stderr.readline()
-            process.kill()
-        killed += process.returncode == -signal.SIGKILL
-    assert killed == 3
-    assert mlpcli("train", "--resume", "runs/best-2").returncode == 0
-    ends = [tmp_path / "runs" / name for name in ("best-1", "best-2")]
-    for file in ("last.npz", "best.npz"):
-        one, two = (checkpoint.load(end / "checkpoints" / file) for end in ends)
-        for name, array in (one.parameters | one.resume_arrays).items():
-            assert array.tobytes() == (two.parameters | two.resume_arrays)[name].tobytes()
-    tables = [(end / "metrics.csv").read_text().splitlines() for end in ends]
-    one_rows, two_rows = ([line.split(",")[:6] for line in table] for table in tables)
-    assert one_rows == two_rows
-    assert len(one_rows) == 41
-
-
 def test_a_resumed_run_may_be_made_longer_and_nothing_else(mlpcli: Command, trained: Path) -> None:
     longer = mlpcli("train", "--resume", trained, "--set", "training.epochs=5", "--json")
     assert json.loads(longer.stdout)["epochs"] == 5
@@ -281,22 +247,6 @@ def test_a_finished_run_is_only_summed_up_again(mlpcli: Command, trained: Path) 
     done = mlpcli("train", "--resume", trained)
     assert done.returncode == 0, done.stderr
     assert trained.joinpath("metrics.csv").read_text() == before
-
-
-def test_other_images_are_no_data_to_resume_with(
-    mlpcli: Command, trained: Path, tmp_path: Path
-) -> None:
-    assert mlpcli("download", "--synthetic", "--data-dir", "other").returncode == 0
-    done = mlpcli("train", "--resume", trained, "--data-dir", tmp_path / "other")
-    assert done.returncode == 5
-    assert "other images" in done.stderr
-
-
-def test_divergence_exits_with_6_and_names_its_place(mlpcli: Command, shapes_dir: Path) -> None:
-    sets = ("--set", "optimizer.learning_rate=1e30", "--set", "model.activation=relu")
-    done = mlpcli("train", NOTE, *SMALL, *sets, "--data-dir", shapes_dir)
-    assert done.returncode == 6
-    assert re.search(r"diverged: .* at epoch 1, step \d, learning rate 1e\+30", done.stderr)
 
 
 def test_the_thread_count_is_in_force_before_numpy_loads(
@@ -399,14 +349,6 @@ def test_what_a_killed_download_left_is_cleared_by_the_next(tmp_path: Path) -> N
     assert not (tmp_path / "data" / "cifar-10-batches-py").exists()
     assert subprocess.run(command, cwd=tmp_path, check=False).returncode == 0
     assert {path.name for path in (tmp_path / "data").iterdir()} == {"lock", "cifar-10-batches-py"}
-
-
-def test_closed_streams_end_nothing(tmp_path: Path, shapes_dir: Path) -> None:
-    train = [sys.executable, "-m", "mlpcli", "train", str(NOTE), *SMALL, "--data-dir", shapes_dir]
-    for closed in (">&-", "2>&-", ">&- 2>&-"):
-        line = f"{shlex.join(map(str, train))} {closed}"
-        assert subprocess.run(["sh", "-c", line], cwd=tmp_path, check=False).returncode == 0
-    assert len(list((tmp_path / "runs").glob("*/summary.json"))) == 3
 
 
 def test_a_narrow_encoding_ends_nothing(mlpcli: Command) -> None:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from mlpcli import runs
-from mlpcli.errors import CheckpointError, LockedError, MlpcliError
-from mlpcli.files import locked
+from mlpcli.errors import CheckpointError, MlpcliError
 from mlpcli.runs import METRICS, Metrics
 
 
@@ -85,23 +81,3 @@ def test_rows_that_could_not_be_written_are_there_after_the_next_save(tmp_path: 
     metrics.save()
     lines = run.metrics.read_text().splitlines()
     assert [line.split(",")[0] for line in lines] == ["epoch", "1", "2"]
-
-
-def test_one_folder_has_one_writer_and_the_second_is_told_who(tmp_path: Path) -> None:
-    run = runs.create(tmp_path, "note")
-    code = (
-        "import sys, mlpcli.files, pathlib; "
-        "lock = mlpcli.files.locked(pathlib.Path(sys.argv[1])); lock.__enter__(); "
-        "print('held', flush=True); sys.stdin.read()"
-    )
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen([sys.executable, "-c", code, str(run.folder)], **pipes) as holder:
-        assert holder.stdout.readline() == "held\n"
-        with (
-            pytest.raises(LockedError, match=f"in use by process {holder.pid}"),
-            locked(run.folder),
-        ):
-            pass
-        holder.kill()
-    with locked(run.folder):  # the lock died with its process
-        assert (run.folder / "lock").read_text().strip() == str(os.getpid())

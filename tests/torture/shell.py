@@ -9,8 +9,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,19 @@ SETS = ("threads=1", "data.val_size=50")
 CLOCKS = {"seconds", "epoch_seconds"}
 
 
-@functools.cache
+def once(function: Callable[..., Path]) -> Callable[..., Path]:
+    """Cache what `function` made, and let no two threads make it."""
+    lock, cached = threading.Lock(), functools.cache(function)
+
+    @functools.wraps(function)
+    def call(*arguments: str) -> Path:
+        with lock:
+            return cached(*arguments)
+
+    return call
+
+
+@once
 def shapes() -> Path:
     """The folder of a data set of 200 training images, made once."""
     return write_shapes(Path(tempfile.mkdtemp(prefix="torture-shapes-")))

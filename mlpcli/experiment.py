@@ -233,8 +233,8 @@ def _run(
             reporter.epoch(result)
     except DivergedError as error:
         saves.save_best()
-        good = f"the last good checkpoint is {run.last}" if run.last.exists() else "none was saved"
-        raise DivergedError(f"{error}; {good}", hint=error.hint) from None
+        last = run.last if run.last.exists() else "none, it was not yet saved"
+        raise DivergedError(f"{error}; last good checkpoint: {last}", hint=error.hint) from None
     summary = _summary(training, run)
     run.write_summary(summary)
     return summary

@@ -143,7 +143,8 @@ def run_and_checkpoint(path: Path) -> tuple[Run, Path]:
     Raises CheckpointError where it is neither.
     """
     if path.is_file():
-        return open_run(path.absolute().parent.parent), path
+        whole = path if len(path.parts) > 2 else path.absolute()
+        return open_run(whole.parent.parent), path
     run = open_run(path)
     return run, run.last
 

@@ -237,9 +237,11 @@ class Training:
     def restore(self, arrays: dict[str, NDArray[Any]], values: dict[str, Any]) -> None:
         """Take up a saved state; raises CheckpointError where it is not one of this training."""
         own, _ = self.state()
+        if not arrays:
+            raise CheckpointError("it holds the network alone, and no state to go on from")
         if arrays.keys() != own.keys():
-            found = ", ".join(arrays) or "nothing"
-            raise CheckpointError(f"its state holds {found}, expected {', '.join(own)}")
+            found, expected = ", ".join(arrays), ", ".join(own)
+            raise CheckpointError(f"its state holds {found}, expected {expected}")
         for name, array in own.items():
             if arrays[name].shape != array.shape or arrays[name].dtype != array.dtype:
                 raise CheckpointError(f"its state has no {name} of {array.shape} {array.dtype}")

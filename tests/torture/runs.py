@@ -192,7 +192,7 @@ def _diverge(sets: tuple[str, ...]) -> None:
         saved = [file for file in (run.last, run.previous, run.best) if file.exists()]
         for file in saved:
             checkpoint.load(file)  # which refuses what is not finite
-        good = str(run.last.relative_to(path)) if run.last in saved else "none was saved"
+        good = str(run.last.relative_to(path)) if run.last in saved else "not yet saved"
         assert line.endswith(good), line
         assert run.last in saved or WARM not in sets
 

@@ -7,6 +7,7 @@ before NumPy loads.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import operator
 import re
 from collections.abc import Iterable
@@ -19,6 +20,10 @@ import yaml
 from mlpcli import strict_yaml
 from mlpcli.errors import ConfigError
 from mlpcli.strict_yaml import Found
+
+# A checkpoint holds the weights, and to go on up to three more arrays of that size: what is read of
+# one is bounded by this, so what is trained has to be as well.
+MAX_WEIGHTS = 2**24
 
 
 def key(
@@ -165,7 +170,7 @@ def load(path: Path | str, sets: Iterable[str] = ()) -> Config:
         found |= strict_yaml.read_set(Config, text)
     if "name" not in found or not found["name"].value:
         found["name"] = Found(
-            re.sub(r"[^\w.-]+|^[.-]+", "-", path.stem).strip("-") or "run", str(path)
+            re.sub(r"[^\w.-]+|^[.-]+", "-", path.stem).strip("-")[:60] or "run", str(path)
         )
     return build(found)
 
@@ -188,8 +193,13 @@ def build(found: dict[str, Found]) -> Config:
         origin = found[name].origin if name in found else "default"
         raise ConfigError(f"{origin}: {name}: {problem}")
 
-    if not re.fullmatch(r"\w[\w.-]*", config.name):
-        refuse("name", f"found {config.name!r}, expected letters, digits, and . _ - between them")
+    if not re.fullmatch(r"\w[\w.-]{0,59}", config.name):
+        expected = "up to 60 letters, digits, and . _ - between them"
+        refuse("name", f"found '{strict_yaml.shortened(config.name)}', expected {expected}")
+    sizes = (3072, *config.model.hidden, 10)
+    weights = sum(D * H for D, H in itertools.pairwise(sizes))
+    if weights > MAX_WEIGHTS:
+        refuse("model.hidden", f"found {weights:,} weights, expected at most {MAX_WEIGHTS:,}")
     if config.data.val_size == 0 and config.training.patience is not None:
         refuse("training.patience", "needs a validation split, but data.val_size is 0")
     if config.schedule.warmup_epochs >= config.training.epochs:

@@ -19,10 +19,14 @@ from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 import yaml
 
-from mlpcli.errors import ConfigError
+from mlpcli.errors import ConfigError, printable
+from mlpcli.files import open_regular
 
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 20
+MAX_BASES = 10  # files that refine one another
+MAX_TEXT = 4096  # characters of a string: a path can have no more
+MAX_QUOTED = 60  # characters of what an error quotes
 
 
 @dataclass(frozen=True)
@@ -33,38 +37,49 @@ class Found:
     origin: str
 
 
-def read_file(root: type, path: Path, refined_by: tuple[Path, ...] = ()) -> dict[str, Found]:
+def read_file(
+    root: type, path: Path, refined_by: tuple[Path, ...] = (), named_in: str = ""
+) -> dict[str, Found]:
     """Return a file's values by dotted key, on top of those of the `base:` file it may name."""
     try:
-        with path.open("rb") as file:
+        # What a shell passes may be a pipe; what a file names may not.
+        with open_regular(path) if refined_by else path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
-        text = raw.decode("utf-8-sig")
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such configuration file") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 text (byte {error.start})") from None
+        raise ConfigError(f"{named_in}{path}: no such configuration file") from None
     except (OSError, ValueError) as error:  # a ValueError: a zero byte in the path
-        raise ConfigError(f"{path}: cannot be read: {_reason(error)}") from None
+        raise ConfigError(f"{named_in}{path}: cannot be read: {_reason(error)}") from None
     if len(raw) > MAX_BYTES:
         raise ConfigError(f"{path}: over 64 KiB, too long for a configuration")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}:{line}: not UTF-8 text (byte {error.start})") from None
     found = read_text(root, text, str(path))
     base = found.pop("base", None)
     if base is None:
         return found
+    named_in = f"{base.origin}: base: "
     try:
         base_path = (path.parent / base.value).resolve()
     except (OSError, RuntimeError, ValueError) as error:
-        raise ConfigError(f"{base.origin}: base: {base.value}: {_reason(error)}") from None
-    if base_path in (path.resolve(), *refined_by):
-        raise ConfigError(f"{base.origin}: base: {base.value} refines itself in a circle")
-    return read_file(root, base_path, (path.resolve(), *refined_by)) | found
+        raise ConfigError(f"{named_in}{shortened(base.value)}: {_reason(error)}") from None
+    refined_by = (path.resolve(), *refined_by)
+    if base_path in refined_by:
+        raise ConfigError(f"{named_in}{shortened(base.value)} refines itself in a circle")
+    if len(refined_by) > MAX_BASES:
+        raise ConfigError(f"{named_in}found over {MAX_BASES} files that refine one another")
+    return read_file(root, base_path, refined_by, named_in) | found
 
 
 def read_set(root: type, text: str) -> dict[str, Found]:
     """Return the value of a `--set a.b=v` text, read by the rules of a file."""
     path, equals, value = text.partition("=")
     if not equals:
-        raise ConfigError(f"--set {text}: expected KEY=VALUE, as in optimizer.learning_rate=0.05")
+        raise ConfigError(
+            f"--set {shortened(text)}: expected KEY=VALUE, as in optimizer.learning_rate=0.05"
+        )
     reader = _Reader(root, "--set", numbered=False)
     cls, prefix = root, ""
     *parents, name = path.strip().split(".")
@@ -109,28 +124,24 @@ class _Reader:
         return f"{self.source}:{mark.line + 1}" if self.numbered and mark else self.source
 
     def compose(self, text: str) -> Any:
-        """Parse to nodes, refusing what a configuration has no use for before anything is built."""
+        """Return the node of a text's one document, or None where it holds nothing."""
         try:
-            depth = 0
-            event: Any
-            for event in yaml.parse(text, yaml.SafeLoader):
-                where = self.at(event.start_mark)
-                if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-                    raise ConfigError(f"{where}: anchors and aliases are not accepted")
-                if getattr(event, "tag", None):
-                    raise ConfigError(f"{where}: tags are not accepted: {event.tag}")
-                depth += isinstance(event, yaml.CollectionStartEvent)
-                depth -= isinstance(event, yaml.CollectionEndEvent)
-                if depth > MAX_DEPTH:
-                    raise ConfigError(f"{where}: nested over {MAX_DEPTH} levels deep")
-            return yaml.compose(text, yaml.SafeLoader)
+            composer = _Composer(text)
+        except yaml.reader.ReaderError as error:
+            line = text.count("\n", 0, error.position)
+            where = self.at(yaml.Mark("", error.position, line, 0, None, 0))
+            found = f"found the character U+{error.character:04X}"
+            raise ConfigError(f"{where}: not valid YAML: {found}") from None
+        try:
+            return composer.get_single_node()
+        except _RefusedError as refused:
+            raise ConfigError(f"{self.at(refused.problem_mark)}: {refused.problem}") from None
         except yaml.MarkedYAMLError as error:
             where = self.at(error.problem_mark or error.context_mark)
-            raise ConfigError(f"{where}: not valid YAML: {error.problem}") from None
-        except (yaml.YAMLError, ValueError, OverflowError) as error:  # the last two: "\UFFFFFFFF"
-            raise ConfigError(
-                f"{self.source}: not valid YAML: {str(error).splitlines()[0]}"
-            ) from None
+            raise ConfigError(f"{where}: not valid YAML: {shortened(str(error.problem))}") from None
+        except (ValueError, OverflowError):  # "\UFFFFFFFF", or a version of 5000 digits
+            where = self.at(composer.get_mark())
+            raise ConfigError(f"{where}: not valid YAML: a number out of range") from None
 
     def mapping(self, node: Any, cls: type, prefix: str) -> Iterator[tuple[str, Found]]:
         """Yield dotted keys and values of a mapping node that stands for `cls`."""
@@ -143,7 +154,7 @@ class _Reader:
             )
         seen: dict[str, int] = {}
         for key_node, value_node in node.value:
-            where, name = self.at(key_node.start_mark), str(key_node.value)
+            where, name = self.at(key_node.start_mark), key_node.value
             if not isinstance(key_node, yaml.ScalarNode):
                 raise ConfigError(f"{where}: found {_describe(key_node)} as a key, expected a name")
             if name in seen:
@@ -209,6 +220,9 @@ class _Reader:
         # A plain `no`, `010` or `12:30` is not a string to YAML: it has to be quoted to be one.
         is_text = isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:str"
         if hint is str and is_text:
+            if len(text) > MAX_TEXT:
+                expected = f"a string of at most {MAX_TEXT:,} characters"
+                self.refuse(node, path, _describe(node), expected)
             return text
         quote = ", in quotes" if hint is str and plain else ""
         return self.refuse(node, path, _describe(node), _expected(hint) + quote + or_null)
@@ -222,7 +236,7 @@ class _Reader:
         siblings = [prefix + name for name in get_type_hints(cls)]
         everywhere = list(dotted_keys(self.root))
         # Names are compared without their sections: two keys of one section are not near for that.
-        last = _last(path)
+        last = _last(path)[:MAX_QUOTED]
         near = [
             name
             for candidates in (siblings, everywhere)
@@ -231,7 +245,33 @@ class _Reader:
             if _last(name) == match
         ]
         guess = f"did you mean {near[0]}?" if near else f"known here: {', '.join(siblings)}"
-        raise ConfigError(f"{where}: {path}: unknown key; {guess}")
+        raise ConfigError(f"{where}: {shortened(path)}: unknown key; {guess}")
+
+
+class _RefusedError(yaml.MarkedYAMLError):
+    pass
+
+
+class _Composer(yaml.SafeLoader):
+    """Makes nodes, but none of what a configuration has no use for."""
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent) or event.anchor:
+            self.refuse("anchors and aliases are not accepted", event)
+        if event.tag:
+            self.refuse(f"tags are not accepted: {shortened(event.tag)}", event)
+        if self.depth == MAX_DEPTH:
+            self.refuse(f"nested over {MAX_DEPTH} levels deep", event)
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def refuse(self, problem: str, event: Any) -> NoReturn:
+        raise _RefusedError(None, None, problem, event.start_mark)
 
 
 def _reason(error: Exception) -> str:
@@ -252,16 +292,19 @@ def _last(key: str) -> str:
     return key.rpartition(".")[2]
 
 
+def shortened(text: str) -> str:
+    """Quote a text from a file or a shell on one line, and not all of it if it is long."""
+    return printable(text if len(text) <= MAX_QUOTED else text[: MAX_QUOTED - 1] + "…")
+
+
 def _describe(node: Any) -> str:
     """Name what stands in a file, shortly, for an error."""
     if isinstance(node, yaml.MappingNode):
         return "a mapping"
     if isinstance(node, yaml.SequenceNode):
         return "a list"
-    text = node.value if len(node.value) <= 40 else node.value[:39] + "…"
-    if node.style:
-        return f"the string {text!r}"
-    return text or "nothing"
+    text = shortened(node.value)
+    return f"the string '{text}'" if node.style else text or "nothing"
 
 
 def _expected(hint: Any) -> str:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from mlpcli.cifar10.pickles import Call, Global, read_pickle
 from mlpcli.errors import DataError
+from mlpcli.files import open_regular
 
 PIXELS = 3072
 PYTHON_FOLDER = "cifar-10-batches-py"
@@ -26,8 +27,10 @@ TEST_BATCHES = ("test_batch",)
 META = "batches.meta"
 
 MAX_BATCH_ROWS = 10_000
-MAX_BATCH_BYTES = 32 * 2**20  # an official batch has 31.0 million bytes
+MAX_BATCH_BYTES = 64 * 2**20  # an official batch has 31.0 million; pixels as text take up to twice
+MAX_BINARY_BYTES = MAX_BATCH_ROWS * (PIXELS + 1)
 MAX_META_BYTES = 2**16
+MAX_NAME = 100  # characters of a class's name
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.intp]
@@ -65,7 +68,7 @@ class Folder:
     def _read_batch(self, name: str) -> tuple[Images, Labels]:
         if self.path.name == BINARY_FOLDER:
             path = self.path / f"{name}.bin"
-            images, labels = _parse_binary(_read_bytes(path, MAX_BATCH_BYTES), path)
+            images, labels = _parse_binary(_read_bytes(path, MAX_BINARY_BYTES), path)
         else:
             path = self.path / name
             images, labels = _parse_python(_read_bytes(path, MAX_BATCH_BYTES), path)
@@ -133,8 +136,10 @@ def _open_python(folder: Path) -> Folder:
 
 
 def _label_names(names: list[Any], path: Path) -> tuple[str, ...]:
-    if not 2 <= len(names) <= 256 or not all(isinstance(n, str) and n.isprintable() for n in names):
-        raise DataError(f"{path}: expected the names of at least two classes")
+    if not 2 <= len(names) <= 256 or not all(
+        isinstance(n, str) and len(n) <= MAX_NAME and n.isprintable() for n in names
+    ):
+        raise DataError(f"{path}: expected the names of 2 to 256 classes, each a short text")
     return tuple(names)
 
 
@@ -161,13 +166,23 @@ def _parse_python(data: bytes, path: Path) -> tuple[Images, Labels]:
 
 
 def _pixels(value: Any, path: Path) -> Images:
-    """Return the (rows, 3072) array that an inert call of NumPy's `_reconstruct` describes."""
+    """Return the (rows, 3072) array that an inert call of one of NumPy's functions describes."""
     match value:
         case Call(
             "reconstruct",
             (Global("ndarray"), (0,), _),
-            (1, (int(rows), 3072), Call("dtype", ("u1", _, _)), bool(column_major), content),
-        ) if 1 <= rows <= MAX_BATCH_ROWS:
+            (1, shape, dtype, bool(column_major), content),
+        ):
+            pass
+        case Call("frombuffer", (content, dtype, shape, "C" | "F" as order), None):  # protocol 5
+            column_major = order == "F"
+        case _:
+            shape = dtype = None
+    match shape, dtype:
+        case (
+            (rows, 3072),
+            Call("dtype", ("u1", _, _), (3, "|", None, None, None, -1, -1, 0)),
+        ) if type(rows) is int and 1 <= rows <= MAX_BATCH_ROWS:
             pass
         case _:
             raise DataError(f"{path}: expected data to be an array of uint8, (rows, {PIXELS})")
@@ -181,7 +196,7 @@ def _pixels(value: Any, path: Path) -> Images:
 
 def _read_bytes(path: Path, limit: int) -> bytes:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             data = file.read(limit + 1)
     except FileNotFoundError:
         raise DataError(

@@ -17,9 +17,14 @@ GLOBALS = {
     "numpy.core.multiarray _reconstruct": "reconstruct",
     "numpy._core.multiarray _reconstruct": "reconstruct",
     "numpy ndarray": "ndarray",
+    "numpy.core.numeric _frombuffer": "frombuffer",
+    "numpy._core.numeric _frombuffer": "frombuffer",
     "numpy dtype": "dtype",
     "_codecs encode": "encode",
 }
+
+MAX_OPCODES = 200_000  # an official batch has 30,098, one by Python 3 in protocol 2 up to 90,152
+MAX_KEY = 100  # characters: a key may be set as often as there are opcodes
 
 
 @dataclass(frozen=True)
@@ -48,20 +53,8 @@ def read_pickle(data: bytes, source: str) -> Any:
         return _Machine(data).run()
     except _RefusedError as refused:
         raise DataError(f"{source}: not a CIFAR-10 batch: {refused}") from None
-    except (
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-    ):  # what torn or crafted opcodes come to
-        raise DataError(f"{source}: not a CIFAR-10 batch: torn, or not a pickle") from None
-
-
-def _encoded(text: str, encoding: str) -> bytes:
-    """The bytes that Python 3 wrote, in protocol 2, as text to be encoded."""
-    if encoding != "latin1":
-        raise _RefusedError(f"it encodes text as {encoding}")
-    return text.encode("latin-1")
+    except (ValueError, LookupError, TypeError):  # what torn or crafted opcodes come to
+        raise DataError(f"{source}: not a CIFAR-10 batch: it is torn, or not a pickle") from None
 
 
 class _RefusedError(Exception):
@@ -79,12 +72,15 @@ class _Machine:
         self.at = 0
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
+        self.left_to_encode = len(data)
 
     def run(self) -> Any:
-        while (opcode := self.byte()) != ord("."):  # STOP
+        for _ in range(MAX_OPCODES):
+            if (opcode := self.byte()) == ord("."):  # STOP
+                (value,) = self.stack
+                return value
             self.execute(opcode)
-        (value,) = self.stack
-        return value
+        raise _RefusedError(f"it has over {MAX_OPCODES:,} opcodes")
 
     def execute(self, opcode: int) -> None:  # noqa: PLR0912, PLR0915 - one case an opcode
         push, pop = self.stack.append, self.stack.pop
@@ -107,6 +103,8 @@ class _Machine:
                 push(self.take(self.unsigned(4)))
             case "C":  # SHORT_BINBYTES
                 push(self.take(self.byte()))
+            case "\x96":  # BYTEARRAY8
+                push(self.take(self.unsigned(8)))
             case "M":  # BININT2
                 push(self.unsigned(2))
             case "J":  # BININT
@@ -159,11 +157,10 @@ class _Machine:
                 arguments, function = pop(), pop()
                 if not isinstance(function, Global) or not isinstance(arguments, tuple):
                     raise _RefusedError("it calls what is not a function")
-                push(
-                    _encoded(*arguments)
-                    if function.name == "encode"
-                    else Call(function.name, arguments)
-                )
+                if function.name == "encode":
+                    push(self.encoded(*arguments))
+                else:
+                    push(Call(function.name, arguments))
             case "b":  # BUILD
                 state = pop()
                 self.top(Call).state = state
@@ -210,10 +207,23 @@ class _Machine:
         keys, values = items[::2], items[1::2]
         if not all(isinstance(key, (str, bytes, memoryview)) for key in keys):
             raise _RefusedError("its keys are not strings")
+        if any(len(key) > MAX_KEY for key in keys):
+            raise _RefusedError("its keys are too long")
         names = [key if isinstance(key, str) else str(key, "latin-1") for key in keys]
         self.top(dict).update(zip(names, values, strict=True))
 
     def push_global(self, module: Any, name: Any) -> None:
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise _RefusedError("it names what is not a name")
         if f"{module} {name}" not in GLOBALS:
-            raise _RefusedError(f"it names {module}.{name}")
+            raise _RefusedError(f"it names {f'{module}.{name}'[:MAX_KEY]!r}")
         self.stack.append(Global(GLOBALS[f"{module} {name}"]))
+
+    def encoded(self, text: Any, encoding: Any) -> bytes:
+        """The bytes that Python 3 wrote, in protocol 2, as text to be encoded, each text once."""
+        if not isinstance(text, str) or encoding != "latin1":
+            raise _RefusedError("it encodes what is not text, or not in Latin-1")
+        self.left_to_encode -= len(text)
+        if self.left_to_encode < 0:
+            raise _RefusedError("it encodes the same text again and again")
+        return text.encode("latin-1")

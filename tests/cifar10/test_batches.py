@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
+import copyreg
 import pickle
-import pickletools
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from conftest import CONFIGS, Command
+from torture import pickles
 
 from mlpcli.cifar10 import batches
-from mlpcli.cifar10.pickles import read_pickle
 from mlpcli.errors import DataError
 
 ROWS = 40
@@ -42,7 +39,7 @@ def test_a_folder_reads_as_pickle_itself_reads_it(folder: Path) -> None:
     assert images.flags.c_contiguous
 
 
-@pytest.mark.parametrize("protocol", [2, 3, 4])
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_batches_written_again_by_python_3_are_read(
     folder: Path, protocol: int, order: str
@@ -76,24 +73,6 @@ def test_the_binary_version_is_read(folder: Path) -> None:
     (binary / "data_batch_2.bin").write_bytes(b"\0" * 5000)
     with pytest.raises(DataError, match="multiple of 3073"):
         found.read(batches.TRAIN_BATCHES)
-
-
-class Runs:
-    """Would make a folder if pickle built it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return os.mkdir, (str(self.path),)
-
-
-def test_no_code_in_a_pickle_runs(folder: Path, tmp_path: Path) -> None:
-    for protocol in range(6):
-        (folder / "data_batch_1").write_bytes(pickle.dumps(Runs(tmp_path / "ran"), protocol))
-        with pytest.raises(DataError, match="not a CIFAR-10 batch"):
-            read_train(folder)
-    assert not (tmp_path / "ran").exists()
 
 
 def spoil(folder: Path, **changes: object) -> None:
@@ -147,24 +126,41 @@ def test_files_that_are_missing_or_torn_are_named(folder: Path) -> None:
         batches.open_folder(folder)
 
 
-@settings(max_examples=300, deadline=None)
-@given(data=st.data())
-def test_a_mutated_pickle_is_read_or_refused_and_nothing_else(data: st.DataObject) -> None:
-    batch = {"labels": [0, 1], "data": np.zeros((2, 3072), np.uint8), "batch_label": "x"}
-    raw = bytearray(pickle.dumps(batch, data.draw(st.sampled_from([2, 4]))))
-    offsets = [position for _, _, position in pickletools.genops(bytes(raw))]
-    for _ in range(data.draw(st.integers(1, 3))):
-        at = data.draw(st.sampled_from(offsets) | st.integers(0, len(raw) - 1))
-        raw[at] = data.draw(st.integers(0, 255))
-    path = Path("mutated")
+def test_the_batch_that_hostile_ones_are_made_from_is_read(folder: Path) -> None:
+    (folder / batches.META).write_bytes(pickles.meta())
+    (folder / "data_batch_1").write_bytes(pickles.batch())
+    images, labels = batches.open_folder(folder.parent).read(["data_batch_1"])
+    assert (images.shape, labels.tolist()) == ((2, 3072), [0, 1])
+    whole = pickle.loads(pickles.batch())
+    assert whole["data"].shape == (2, 3072)
+
+
+@pytest.mark.parametrize("name", pickles.RUNNING)
+def test_pickle_itself_would_run_what_the_running_ones_hold(name: str, tmp_path: Path) -> None:
+    copyreg.add_extension("os", "system", 0xF0)
     try:
-        images, labels = batches._parse_python(bytes(raw), path)
-    except DataError:
-        return
-    assert images.shape == (len(labels), 3072)
+        pickle.loads(pickles.RUNNING[name](f"touch {tmp_path / 'ran'}"))
+    finally:
+        copyreg.remove_extension("os", "system", 0xF0)
+    assert (tmp_path / "ran").exists()
 
 
-@given(st.binary(max_size=300))
-def test_no_bytes_do_more_than_be_refused(raw: bytes) -> None:
-    with contextlib.suppress(DataError):
-        read_pickle(raw, "fuzz")
+@pytest.mark.parametrize(
+    "content",
+    [
+        pickles.RUNNING["os.system by GLOBAL"]("touch ran"),
+        pickles.REFUSED["32 MiB of dictionaries"](),
+        pickles.REFUSED["nested calls within the limit"](),
+        pickles.REFUSED["a name of two lines and a bell"](),
+    ],
+    ids=["runs", "bomb", "nested", "two lines"],
+)
+def test_the_shell_sees_one_line_and_a_4(
+    folder: Path, mlpcli: Command, content: bytes, tmp_path: Path
+) -> None:
+    (folder / "data_batch_1").write_bytes(content)
+    done = mlpcli("train", CONFIGS / "note.yaml", "--data-dir", folder.parent)
+    assert done.returncode == 4
+    assert done.stderr.startswith(f"error: {folder / 'data_batch_1'}: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "ran").exists()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import functools
 import io
-import itertools
 import json
 import os
 import pickle
@@ -23,7 +22,7 @@ import numpy as np
 from mlpcli import checkpoint
 from mlpcli.checkpoint import Checkpoint
 from mlpcli.errors import CheckpointError
-from torture.mutations import mutated
+from torture.mutations import mutated, mutations
 from torture.rows import Case, row
 from torture.saver import is_small, small
 from torture.shell import folder
@@ -149,8 +148,7 @@ CRAFTED: dict[str, Callable[[], bytes]] = {
 def spoiled(seed: int) -> Iterator[Case]:
     for name in CRAFTED:
         yield name, partial(_refuse_crafted, name)
-    for i in itertools.count():
-        yield f"mutation {i}", partial(_read_or_refuse, f"{seed}-{i}")
+    yield from mutations(seed, _read_or_refuse)
 
 
 def _refuse_crafted(name: str) -> None:
@@ -180,7 +178,7 @@ def _refused(write: Callable[[Path], object]) -> None:
 
 def _read_or_refuse(seed: str) -> None:
     """A changed file is refused, unless the change is one that makes no difference."""
-    content = mutated(whole(), random.Random(seed), structure())
+    content = mutated(random.Random(seed), whole(), structure())
     with folder() as path:
         last = path / "last.npz"
         last.write_bytes(content)

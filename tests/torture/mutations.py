@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+
+from torture.rows import Case
 
 
-def mutated(data: bytes, rng: random.Random, places: Sequence[int] = ()) -> bytes:
-    """Return `data` with one to four changes, preferably at `places`, where its structure is."""
-    changed = bytearray(data)
-    for _ in range(rng.choice([1, 1, 1, 2, 4])):
-        size = len(changed)
-        at = rng.choice(places) if places and rng.random() < 0.7 else rng.randrange(size + 1)
-        at = min(at + rng.choice([0, 0, 0, 1, 2, 3]), size)
-        length = min(rng.choice([1, 2, 4, 8, 64, 1024]), size - at)
-        match rng.randrange(7):
-            case 0 if at < size:
-                changed[at] ^= 1 << rng.randrange(8)
-            case 1 if at < size:
-                changed[at] = rng.choice([0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)])
-            case 2:  # a number of any width, at one of its limits
-                width = rng.choice([1, 2, 4, 8])
-                changed[at : at + width] = rng.choice([b"\0", b"\xff", b"\x7f"]) * width
-            case 3:
-                del changed[at : at + length]
-            case 4:
-                changed[at:at] = rng.randbytes(length)
-            case 5:
-                start = rng.randrange(size + 1)
-                changed[at:at] = changed[start : start + length]
-            case _:
-                del changed[at:]
-        if not changed:
-            break
-    return bytes(changed)
+def mutations(seed: int, attempt: Callable[[str], None]) -> Iterator[Case]:
+    """Yield random cases for ever, each named after its own seed."""
+    for i in itertools.count():
+        yield f"mutation {seed}-{i}", functools.partial(attempt, f"{seed}-{i}")
+
+
+def mutated(rng: random.Random, raw: bytes, spots: Sequence[int]) -> bytes:
+    """Spoil bytes in one to four places, half of them among `spots`: where something begins."""
+    data = bytearray(raw)
+    for _ in range(rng.randint(1, 4)):
+        at, other = (rng.choice((rng.choice(spots), rng.randrange(len(raw)))) for _ in range(2))
+        length = rng.choice((1, 1, 2, 4, rng.randrange(1, 600)))
+        match rng.randrange(8):
+            case 0:  # a bit flipped
+                data[at : at + 1] = bytes(
+                    byte ^ 1 << rng.randrange(8) for byte in data[at : at + 1]
+                )
+            case 1:  # a byte set
+                data[at : at + 1] = rng.randbytes(1)
+            case 2:  # what begins elsewhere, here
+                data[at : at + 1] = raw[other : other + 1]
+            case 3:  # a length at its limits
+                data[at : at + 4] = rng.choice((bytes(4), b"\xff" * 4, b"\xff\xff\xff\x7f"))
+            case 4:  # cut out
+                del data[at : at + length]
+            case 5:  # cut off
+                del data[at:]
+            case 6:  # put in, from elsewhere or from nowhere
+                data[at:at] = rng.choice((raw[other : other + length], rng.randbytes(length)))
+            case 7:  # written over
+                data[at : at + length] = raw[other : other + length]
+    return bytes(data)

@@ -86,6 +86,8 @@ def download(
     problems: dict[str, str] = {}
     speeds: dict[str, float] = {}  # of the hosts that were left as too slow
     for url, floor in _turns(source.urls, min_speed, speeds):
+        if url in speeds:
+            notice(f"{_host(url)}: taken up again, for want of a faster one")
         try:
             _Visit(url, part, floor, progress, notice).fetch()
         except _TransferError as error:

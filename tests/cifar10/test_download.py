@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -111,3 +112,12 @@ def test_a_disk_that_cannot_be_written_is_no_fault_of_the_host(
     (tmp_path / "a.tar.gz.part").mkdir()
     with serving(Sends()) as server, pytest.raises(MlpcliError, match=r"part: .*directory"):
         watcher.fetch(tmp_path, server.url)
+
+
+def test_a_request_that_was_left_ends_by_itself(watcher: Watcher, tmp_path: Path) -> None:
+    with serving(Sends(length=False, junk=bytes(2**20))) as server:
+        watcher.fetch(tmp_path, server.url)
+        left = [thread for thread in threading.enumerate() if type(thread) is downloads._Request]
+        for thread in left:
+            thread.join(5)
+            assert not thread.is_alive()

@@ -180,7 +180,7 @@ def redirect(location: str, body: bytes = b"") -> Answer:
 def page(*, length: bool = True) -> Answer:
     """Answer whatever is asked with the page of a captive portal."""
     body = b"<html>Please log in</html>"
-    html = {"Content-Type": "text/html; charset=utf-8"}
+    html = {"Content-Type": "Text/HTML; charset=utf-8"}
     return Sends(body, ranges=False, length=length, headers=html)
 
 

@@ -257,7 +257,7 @@ class _Visit:
             final = status < 500 and status not in (408, 429)
             phrase = http.client.responses.get(status, "")
             raise _TransferError(f"answered {status} {phrase}".rstrip(), final=final)
-        if response.headers.get("Content-Type", "").startswith("text/html"):
+        if response.headers.get("Content-Type", "").lower().startswith("text/html"):
             raise _TransferError("answered with a web page", final=True)
         length = response.headers.get("Content-Length", "")
         offered = int(length) if re.fullmatch("[0-9]{1,15}", length) else None

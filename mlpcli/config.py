@@ -23,7 +23,7 @@ from mlpcli.strict_yaml import Found
 
 # A checkpoint holds the weights, and to go on up to three more arrays of that size: what is read of
 # one is bounded by this, so what is trained has to be as well.
-MAX_WEIGHTS = 2**24
+MAX_WEIGHTS, MAX_LAYERS = 2**24, 100
 
 
 def key(
@@ -196,6 +196,9 @@ def build(found: dict[str, Found]) -> Config:
     if not re.fullmatch(r"\w[\w.-]{0,59}", config.name):
         expected = "up to 60 letters, digits, and . _ - between them"
         refuse("name", f"found '{strict_yaml.shortened(config.name)}', expected {expected}")
+    layers = len(config.model.hidden)
+    if layers > MAX_LAYERS:
+        refuse("model.hidden", f"found {layers:,} layers, expected at most {MAX_LAYERS}")
     sizes = (3072, *config.model.hidden, 10)
     weights = sum(D * H for D, H in itertools.pairwise(sizes))
     if weights > MAX_WEIGHTS:

@@ -6,12 +6,12 @@ folder `cifar-10-batches-py` is always a whole one.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tarfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -54,7 +54,7 @@ def unpack(archive: Path, data_dir: Path) -> None:
             raise DataError(f"{archive}: not a whole .tar.gz: {error}") from None
 
 
-@contextmanager
+@contextlib.contextmanager
 def new_folder(data_dir: Path, source: str) -> Iterator[Path]:
     """Give a folder to fill; at the end, if it reads as a data set, it takes the place of the old.
 
@@ -63,7 +63,7 @@ def new_folder(data_dir: Path, source: str) -> Iterator[Path]:
     staging = data_dir / ".unpacking"  # one for all: what a killed process left is cleared here
     folder, final = staging / PYTHON_FOLDER, data_dir / PYTHON_FOLDER
     try:
-        shutil.rmtree(staging, ignore_errors=True)
+        _clear(staging, final)
         folder.mkdir(parents=True)
         yield folder
         try:
@@ -81,7 +81,16 @@ def new_folder(data_dir: Path, source: str) -> Iterator[Path]:
     except OSError as error:
         raise MlpcliError(f"{data_dir}: cannot be written: {error.strerror}") from None
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            _clear(staging, final)
+
+
+def _clear(staging: Path, final: Path) -> None:
+    """Remove what is no longer needed; an old data set whose successor never came is put back."""
+    old = staging / "old"
+    if old.exists() and not final.exists():
+        old.rename(final)
+    shutil.rmtree(staging, ignore_errors=True)
 
 
 def require_whole(data_dir: Path) -> tuple[int, int]:

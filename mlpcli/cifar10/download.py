@@ -28,7 +28,7 @@ import requests
 
 from mlpcli.cifar10.sources import MAX_ARCHIVE_BYTES, Source
 from mlpcli.errors import DataError, MlpcliError
-from mlpcli.files import sync_folder
+from mlpcli.files import open_regular, sync_folder
 
 CHUNK = 2**14
 ATTEMPTS = 3  # at one address, without a single new byte
@@ -419,7 +419,7 @@ def _failure(error: BaseException) -> _TransferError:
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise MlpcliError(f"{path}: cannot be read: {error.strerror}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -106,3 +107,15 @@ def test_an_archive_whose_batches_are_wrong_takes_nobodys_place(
     with pytest.raises(DataError, match=name):
         archive.unpack(path, tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["a.tar.gz"]
+
+
+def test_an_old_data_set_is_put_back_where_its_successor_never_came(
+    shapes_dir: Path, tmp_path: Path
+) -> None:
+    """As after a kill between the two renamings of an exchange."""
+    (tmp_path / ".unpacking").mkdir()
+    shutil.copytree(shapes_dir / batches.PYTHON_FOLDER, tmp_path / ".unpacking" / "old")
+    with pytest.raises(DataError), archive.new_folder(tmp_path, "nothing"):
+        pass
+    assert archive.require_whole(tmp_path) == (200, 40)
+    assert [path.name for path in tmp_path.iterdir()] == [batches.PYTHON_FOLDER]

@@ -82,6 +82,7 @@ WRONG: list[tuple[str | bytes, str]] = [
     ("model: {hidden: [512, 0]}\n", "model.hidden: found 0, expected a number at least 1"),
     ("model: {hidden: [512, a]}\n", "model.hidden: found a, expected a whole number"),
     ("model: {hidden: [[512]]}\n", "model.hidden: found a list, expected a whole number"),
+    (f"model: {{hidden: [{'1, ' * 101}]}}\n", "hidden: found 101 layers, expected at most 100"),
     (
         "model:\n  hidden: [1000000]\n",
         "x.yaml:2: model.hidden: found 3,082,000,000 weights, expected at most 16,777,216",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import faulthandler
 import itertools
 import multiprocessing
 import resource
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -83,11 +84,13 @@ def attempt(row: Row, count: int | None, seed: int) -> Outcome:
                 for name, future in futures:
                     outcome.cases += 1
                     try:
-                        future.result(timeout=300)
-                    except Exception as error:  # also where the process crashed, or hangs
+                        future.result()
+                    except Exception as error:
                         outcome.failures.append(f"{name}: {type(error).__name__}: {error}")
         except SkippedRowError as reason:
             outcome.skipped = str(reason)
+        except BrokenExecutor as error:  # a case took its process with it: no more can be tried
+            outcome.failures.append(str(error))
     return outcome
 
 
@@ -107,6 +110,11 @@ def _confine() -> None:
 
 def _timed(confined: bool, call: Callable[[], object]) -> None:
     start = time.monotonic()
+    if not confined:
+        call()
+        return
+    faulthandler.dump_traceback_later(10 * SECONDS, exit=True)  # where it hangs
     call()
-    if confined and time.monotonic() - start > SECONDS:
+    faulthandler.cancel_dump_traceback_later()
+    if time.monotonic() - start > SECONDS:
         raise TimeoutError(f"took over {SECONDS} s")

@@ -94,8 +94,9 @@ def resume(
 
 
 def _load(run: Run, last: Path) -> Checkpoint | None:
-    """Return the checkpoint; None where the run ended before it had saved any."""
-    if not any(run.checkpoints.glob("*.npz")) and len(run.metrics_rows(2)) < 2:
+    """Return the checkpoint; None where the run ended before or in its first save."""
+    saved_once = run.last.exists() or run.previous.exists()
+    if not saved_once and len(run.metrics_rows(2)) < 2:
         return None
     saved = checkpoint.load(last)
     if saved.epoch and not run.best.exists():

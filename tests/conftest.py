@@ -25,7 +25,8 @@ REAL_DATA_DIR = os.environ.get("MLPCLI_DATA_DIR")
 
 @pytest.fixture(autouse=True)
 def _no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MLPCLI_DATA_DIR", raising=False)
+    for name in ("MLPCLI_DATA_DIR", "MLPCLI_CIFAR10_URL"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(scope="session")

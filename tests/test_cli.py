@@ -386,6 +386,21 @@ def test_a_run_whose_checkpoint_is_gone_is_not_begun_again_silently(
     assert gone in done.stderr
 
 
+def test_a_run_killed_in_its_first_save_begins_again(
+    mlpcli: Command, shapes_dir: Path, tmp_path: Path
+) -> None:
+    """The best network is saved before the last: a kill between the two leaves it alone."""
+    train = ("train", NOTE, *SMALL[:2], "--set", "training.epochs=1", "--data-dir", shapes_dir)
+    assert mlpcli(*train).returncode == 0
+    saves = tmp_path / "runs" / "note-1" / "checkpoints"
+    before = checkpoint.load(saves / "last.npz")
+    (saves / "last.npz").unlink()
+    done = mlpcli("train", "--resume", "runs/note-1")
+    assert done.returncode == 0, done.stderr
+    after = checkpoint.load(saves / "last.npz")
+    assert after.parameters["W1"].tobytes() == before.parameters["W1"].tobytes()
+
+
 def test_gradcheck_finds_an_injected_flaw_and_says_why(mlpcli: Command, shapes_dir: Path) -> None:
     arguments = ("gradcheck", NOTE, "--data-dir", shapes_dir, "--set", "data.val_size=50")
     done = mlpcli(*arguments, "--set", "model.hidden=[16]", "--inject", "sign")

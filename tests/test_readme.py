@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import yaml
 from conftest import CONFIGS, ROOT, Command
+from torture import ROWS
 
 from mlpcli import checkpoint
 from mlpcli.cifar10 import synthetic
@@ -93,6 +94,14 @@ def test_tables_of_figures_are_those_that_were_measured(name: str) -> None:
     """No figure in them is typed in: each is recorded by the program that measured it."""
     program = importlib.import_module(name)
     assert program.table(json.loads(program.RESULTS.read_text())) in README
+
+
+def test_the_table_of_faults_is_that_of_make_torture() -> None:
+    for row in ROWS.values():
+        line = rf"^\| {row.number} \| {re.escape(row.fault)} \| ([0-9,]+) \| 0 \| \d+ \|$"
+        found = re.search(line, README, re.MULTILINE)
+        assert found, row
+        assert int(found[1].replace(",", "")) >= row.required
 
 
 def test_five_lines_of_numpy_classify_an_image(

@@ -31,9 +31,7 @@ from mlpcli.runs import CHECKPOINTS
 FORMAT = 2
 METADATA, DIGEST, RESUME = "metadata", "digest", "resume/"
 
-MAX_BYTES = (
-    640 * 2**20
-)  # of a file: more than the largest network that config.py lets through needs
+MAX_BYTES = 640 * 2**20  # of a file: more than the largest network of config.py needs
 MAX_METADATA_BYTES = 2**18
 SIP = 2**20  # bytes read at once
 
@@ -76,14 +74,8 @@ def save(path: Path, checkpoint: Checkpoint, keep_as: Path | None = None) -> Non
         "format": FORMAT,
         "config": to_dict(checkpoint.config),
         "label_names": checkpoint.label_names,
-        "data_digest": checkpoint.data_digest,
-        "environment": checkpoint.environment,
-        "epoch": checkpoint.epoch,
-        "step": checkpoint.step,
-        "val_accuracy": checkpoint.val_accuracy,
-        "val_loss": checkpoint.val_loss,
-        "resume_values": checkpoint.resume_values,
     }
+    metadata |= {name: getattr(checkpoint, name) for name in _KINDS}
     arrays = {METADATA: np.array(json.dumps(metadata))} | checkpoint.parameters
     arrays |= {RESUME + name: array for name, array in checkpoint.resume_arrays.items()}
     arrays[DIGEST] = np.array(_digest(arrays))
@@ -229,6 +221,7 @@ def _facts(metadata: Any, source: str) -> Checkpoint:
     )
 
 
+# Of what is saved and read as it is.
 _KINDS: dict[str, tuple[type, ...]] = {
     "data_digest": (str,),
     "environment": (dict,),

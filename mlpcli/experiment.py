@@ -155,21 +155,25 @@ class _Saves:
         """Keep an epoch's figures, its network if it is the best, and all if that is due."""
         row = _metrics_row(result)
         self._or_warn(lambda: self.metrics.append(row))
+        finished = self.training.finished
+        to_save = finished or self.due or not self.run.last.exists()
+        if not (result.is_best or to_save):
+            return
+        last = self.checkpoint()
         if result.is_best:
-            self.best = _without_state(self._checkpoint())
-        if self.training.finished:
-            self.save()
-        elif self.due or not self.run.last.exists():
-            self.try_to_save()
+            self.best = _without_state(last)
+        if finished:
+            self.save(last)
+        elif to_save:
+            self.try_to_save(last)
 
-    def try_to_save(self) -> None:
+    def try_to_save(self, last: Checkpoint) -> None:
         """Save, or say why not: the next save may succeed, and what was saved before stands."""
-        self._or_warn(self.save)
+        self._or_warn(lambda: self.save(last))
 
-    def save(self) -> None:
+    def save(self, last: Checkpoint) -> None:
         """Save all; raises MlpcliError where the disk or its permissions do not allow it."""
         self.saved_at = time.monotonic()
-        last = self._checkpoint()
         self.metrics.save()
         # The best first: a last.npz then never speaks of a best epoch that is not there.
         self.save_best()
@@ -183,13 +187,14 @@ class _Saves:
     def _or_warn(self, write: Callable[[], None]) -> None:
         try:
             write()
-        except DivergedError:
-            raise
         except MlpcliError as error:
             self.reporter.warn(f"{error}; training goes on")
 
-    def _checkpoint(self) -> Checkpoint:
-        """Return all that `last.npz` holds; its arrays are the training's own, to be saved now."""
+    def checkpoint(self) -> Checkpoint:
+        """Return all that `last.npz` holds; its arrays are the training's own, to be saved now.
+
+        Raises DivergedError where they are not finite.
+        """
         training, progress = self.training, self.training.progress
         arrays, values = training.state()
         return Checkpoint(
@@ -217,14 +222,14 @@ def _run(
     def on_step(progress: Progress) -> None:
         reporter.step(progress)
         if interruptions.received is not None:
-            saves.save()
+            saves.save(saves.checkpoint())
             raise InterruptedRunError(
                 interruptions.received,
                 f"{signal.Signals(interruptions.received).name}: saved after step {progress.step}",
                 hint=f"mlpcli train --resume {shlex.quote(str(run.folder))}",
             )
         if saves.due:
-            saves.try_to_save()
+            saves.try_to_save(saves.checkpoint())
 
     reporter.start(training)
     interruptions.to_save = True

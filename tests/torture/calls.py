@@ -19,7 +19,7 @@ from mlpcli.files import remove_stale
 from mlpcli.runs import Run
 from torture import saver
 from torture.rows import Case, SkippedRowError, row
-from torture.shell import call, errors, folder, one_thread, require_same, resume, train
+from torture.shell import call, errors, new_folder, one_thread, require_same, resume, train
 
 WATCHED = (
     "openat,read,write,lseek,fstat,newfstatat,ftruncate,fsync,rename,renameat,renameat2,"
@@ -68,7 +68,7 @@ def saved_calls() -> list[SystemCall]:
     """Return the calls of three saves that go well."""
     if not shutil.which("strace"):
         raise SkippedRowError("strace is not installed")
-    with folder() as path:
+    with new_folder() as path:
         done, calls = watched(new_run(path))
     assert done.stdout.split("\n")[:-1] == [f"saved {n}" for n in range(1, saver.SAVES + 1)]
     return calls
@@ -103,7 +103,7 @@ def kills(seed: int) -> Iterator[Case]:
 
 
 def _kill_at(each: SystemCall) -> None:
-    with folder() as path:
+    with new_folder() as path:
         run = new_run(path)
         inject = f"inject={each.name}:signal=KILL:when={each.ordinal}"
         done, calls = watched(run, "-e", inject)
@@ -157,7 +157,7 @@ def failures(seed: int) -> Iterator[Case]:
 
 
 def _fail_at(each: SystemCall, fault: str) -> None:
-    with folder() as path:
+    with new_folder() as path:
         run = new_run(path)
         done, calls = watched(run, "-e", f"inject={each.name}:error={fault}:when={each.ordinal}")
         assert any("(INJECTED)" in found.text for found in calls), "nothing was made to fail"
@@ -175,7 +175,7 @@ def _fail_at(each: SystemCall, fault: str) -> None:
 
 def _fail_training(at: int, span: int) -> None:
     """A save that fails is a warning; training goes on, and ends well if its last save does."""
-    with folder() as path:
+    with new_folder() as path:
         steps = "training.checkpoint_steps=3", "training.epochs=12", "model.hidden=[16]"
         command = train("note", *steps)
         strace = ["strace", "-f", "-o", "calls.log", "-e", "trace=fsync"]

@@ -11,14 +11,11 @@ import io
 import os
 import re
 import ssl
-import subprocess
-import sys
 import tarfile
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,6 +48,7 @@ from mlpcli.cifar10.download import download
 from mlpcli.cifar10.sources import Source
 from mlpcli.errors import DataError
 from torture.rows import Case, row
+from torture.shell import MLPCLI, call, errors, new_folder
 
 SOME = 100_000
 HALF = BODY[:SOME]
@@ -168,12 +166,6 @@ def nothing_shown(*_: object) -> contextlib.nullcontext[Any]:
     return contextlib.nullcontext(lambda count: None)
 
 
-@contextmanager
-def new_folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory() as folder:
-        yield Path(folder)
-
-
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
@@ -183,18 +175,12 @@ def called(*arguments: object, code: int, line: str, **environment: str) -> None
 
     `line` is a pattern; nothing shows a password, as in http://user:password@host.
     """
-    done = subprocess.run(
-        [sys.executable, "-m", "mlpcli", "download", *map(str, arguments)],
-        env=ENVIRONMENT | environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    command = [*MLPCLI, "download", *map(str, arguments)]
+    done = call(command, Path.cwd(), env=ENVIRONMENT | environment)
     assert done.returncode == code, done.stderr
-    errors = [text for text in done.stderr.splitlines() if text.startswith("error: ")]
-    assert len(errors) == 1, done.stderr
-    assert re.search(line, errors[0]), done.stderr
+    said = errors(done.stderr)
+    assert len(said) == 1, done.stderr
+    assert re.search(line, said[0]), done.stderr
     assert not re.search("Traceback|password", done.stderr), done.stderr
 
 

@@ -11,7 +11,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,7 +22,18 @@ from conftest import CONFIGS, write_shapes
 from mlpcli import checkpoint
 from mlpcli.runs import Run
 from torture.rows import Case, row
-from torture.shell import MLPCLI, call, errors, folder, killed, once, require_same, resume, train
+from torture.shell import (
+    MLPCLI,
+    call,
+    errors,
+    killed,
+    lasting_folder,
+    new_folder,
+    once,
+    require_same,
+    resume,
+    train,
+)
 
 RATE, WARM = "optimizer.learning_rate=", "schedule.warmup_epochs=25"
 PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -47,7 +57,7 @@ def killable(name: str, *sets: str) -> list[str]:
 @once
 def reference(name: str) -> Path:
     """A run that nobody disturbs, made once for each shipped configuration."""
-    path = Path(tempfile.mkdtemp(prefix="torture-reference-"))
+    path = lasting_folder()
     done = call(killable(name), path)
     assert done.returncode == 0, done.stderr
     return path / "runs" / f"{name}-1"
@@ -69,7 +79,7 @@ def _kill_and_resume(name: str, rng: random.Random) -> None:
         + [(f"training.checkpoint_steps={n}",) for n in (steps // 3, steps, 2 * steps + 1)]
     )
     training = json.loads((reference(name) / "summary.json").read_text())["seconds"]
-    with folder() as path:
+    with new_folder() as path:
         run, command = path / "runs" / f"{name}-1", killable(name, *saving)
         for _ in range(rng.choice([1, 1, 2])):
             early = rng.random() < 0.25  # perhaps before there is anything to save
@@ -97,7 +107,7 @@ def signals(seed: int) -> Iterator[Case]:
 
 def _interrupt(number: signal.Signals, twice: bool, rng: random.Random) -> None:
     """Signal a training at a random time; where it was saved, it goes on to the same bits."""
-    with folder() as path:
+    with new_folder() as path:
         command, run = train("momentum", "training.epochs=3000"), path / "runs" / "momentum-1"
         with subprocess.Popen(command, cwd=path, text=True, **PIPES) as process:
             time.sleep(0.15 + rng.uniform(0, 2))  # Python itself takes the first tenth
@@ -132,7 +142,7 @@ def two_writers(seed: int) -> Iterator[Case]:
 
 
 def _two_trainings(rng: random.Random) -> None:
-    with folder() as path:
+    with new_folder() as path:
         run = path / "runs" / "note-1"
         command = train("note", "training.epochs=3000")
         killed(command, path, rng.uniform(0, 0.3), from_first_line=True)
@@ -141,7 +151,7 @@ def _two_trainings(rng: random.Random) -> None:
 
 
 def _two_downloads(rng: random.Random) -> None:
-    with folder() as path:
+    with new_folder() as path:
         command = [*MLPCLI, "download", "--synthetic", "--data-dir", "data"]
         _second_is_refused(command, path, path / "data" / "lock")
         assert call(command, path).returncode == 0, "the lock did not die with its process"
@@ -182,7 +192,7 @@ def divergence(seed: int) -> Iterator[Case]:
 
 
 def _diverge(sets: tuple[str, ...]) -> None:
-    with folder() as path:
+    with new_folder() as path:
         each_step = "training.checkpoint_steps=1"
         done = call(train("note", RATE + "1e30", "training.epochs=30", each_step, *sets), path)
         assert done.returncode == 6, done.stderr
@@ -223,7 +233,7 @@ def _three_epochs(path: Path) -> Run:
 
 
 def _refused(message: str, *options: str) -> None:
-    with folder() as path:
+    with new_folder() as path:
         run = _three_epochs(path)
         before = run.last.read_bytes(), run.config.read_text(), run.metrics.read_text()
         write_shapes(path / "other", batch_rows=50)
@@ -236,7 +246,7 @@ def _refused(message: str, *options: str) -> None:
 
 
 def _other_environment(changes: dict[str, str], *options: str) -> None:
-    with folder() as path:
+    with new_folder() as path:
         run = _three_epochs(path)
         saved = checkpoint.load(run.last)
         other = replace(saved, environment=saved.environment | changes)
@@ -265,7 +275,7 @@ def unheard(seed: int) -> Iterator[Case]:
 
 def _unheard(redirection: str, code: int) -> None:
     """Training saves though nobody hears of it; only the result is missed, where it cannot go."""
-    with folder() as path:
+    with new_folder() as path:
         line = f"{shlex.join(train('note', 'training.epochs=3'))} {redirection}"
         done = call(["sh", "-c", line], path)
         assert done.returncode == code, done
@@ -285,7 +295,7 @@ def unprivileged(command: list[str]) -> list[str]:
 
 
 def _read_only_runs() -> None:
-    with folder() as path:
+    with new_folder() as path:
         path.chmod(0o500)
         done = call(unprivileged(train("note")), path)
         path.chmod(0o700)
@@ -296,7 +306,7 @@ def _read_only_runs() -> None:
 
 def _read_only_run() -> None:
     """What was saved stands; the run is said not to be writable, and trains on when it is."""
-    with folder() as path:
+    with new_folder() as path:
         run = _three_epochs(path)
         before = run.last.read_bytes()
         for each in (run.checkpoints, run.folder):

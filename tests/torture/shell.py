@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -38,14 +40,21 @@ def once(function: Callable[..., Path]) -> Callable[..., Path]:
     return call
 
 
+def lasting_folder() -> Path:
+    """Make a folder that goes when this process ends."""
+    name = tempfile.mkdtemp(prefix="torture-")
+    atexit.register(shutil.rmtree, name, ignore_errors=True)
+    return Path(name)
+
+
 @once
 def shapes() -> Path:
     """The folder of a data set of 200 training images, made once."""
-    return write_shapes(Path(tempfile.mkdtemp(prefix="torture-shapes-")))
+    return write_shapes(lasting_folder())
 
 
 @contextlib.contextmanager
-def folder() -> Iterator[Path]:
+def new_folder() -> Iterator[Path]:
     """Give a case a folder of its own."""
     with tempfile.TemporaryDirectory(prefix="torture-") as name:
         yield Path(name)

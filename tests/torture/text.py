@@ -16,7 +16,7 @@ from mlpcli.cifar10.batches import META, PYTHON_FOLDER
 from mlpcli.config import DataConfig
 from torture.rows import Case, row
 from torture.saver import small
-from torture.shell import MLPCLI, call, folder, resume, train
+from torture.shell import MLPCLI, call, new_folder, resume, train
 
 RED = "\x1b[31m\x9b2J\u202e"  # ESC, CSI, and a mark that turns the direction of text
 SHOWN = r"\x1b[31m\x9b2J\u202e"
@@ -99,7 +99,7 @@ def steering(seed: int) -> Iterator[Case]:
 
 
 def _escaped(place: Callable[[Path], list[str]]) -> None:
-    with folder() as path:
+    with new_folder() as path:
         done = call([*MLPCLI, *place(path)], path)
         assert done.returncode in (2, 4, 5), done
         assert done.stdout == ""

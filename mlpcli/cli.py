@@ -109,8 +109,8 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911 - one return an exit code
         ctx = getattr(error, "ctx", None)
         command = ctx.command_path if ctx else "mlpcli"
         return _fail(error, error.format_message(), f"{command} --help", 2, debug)
-    except SystemExit:  # click's own, where whoever read our output has left
-        return 1
+    except SystemExit as end:  # click's own: after completion, or as our output's reader has left
+        return end.code if isinstance(end.code, int) else 1
     except (click.Abort, KeyboardInterrupt) as error:
         return _fail(error, "interrupted", None, 130, debug)
     except OSError as error:

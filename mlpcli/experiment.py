@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 import signal
 import time
@@ -20,6 +21,8 @@ from mlpcli.files import locked, remove_stale
 from mlpcli.runs import Metrics, Run
 from mlpcli.signals import Interruptions
 from mlpcli.training import EpochResult, Progress, Training
+
+log = logging.getLogger(__name__)
 
 # What may differ when a run is resumed: longer training, how often it is saved, where the same
 # files lie now. The threads are compared as part of the environment.
@@ -74,7 +77,10 @@ def resume(
         remove_stale(run.folder)
         remove_stale(run.checkpoints)
         saved = _load(run, last)
-        if saved is not None:
+        if saved is None:
+            log.debug("%s: nothing was saved yet, so it begins", run.folder)
+        else:
+            log.debug("%s: goes on from epoch %s, step %s", last, saved.epoch, f"{saved.step:,}")
             _require_same_config(saved, config, last)
             _compare_environments(saved, last, reporter, strict)
         training = Training(config, dataset.load_train_val(config.data))
@@ -136,6 +142,8 @@ class _Saves:
     def __init__(self, training: Training, run: Run, reporter: Reporter) -> None:
         self.training, self.run, self.reporter = training, run, reporter
         self.environment = environment.describe()
+        for name, value in self.environment.items():
+            log.debug("%s: %s", name, value)
         self.best: Checkpoint | None = None  # of the epochs since the last save
         self.saved_at = time.monotonic()
         run.write_config(training.config)
@@ -178,6 +186,8 @@ class _Saves:
         # The best first: a last.npz then never speaks of a best epoch that is not there.
         self.save_best()
         checkpoint.save(self.run.last, last, keep_as=self.run.previous)
+        seconds = time.monotonic() - self.saved_at
+        log.debug("saved: %s, step %s, in %.2f s", self.run.last, f"{last.step:,}", seconds)
 
     def save_best(self) -> None:
         if self.best is not None:

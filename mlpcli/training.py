@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +25,8 @@ from mlpcli.nn.losses import LOSSES
 from mlpcli.nn.network import Network
 from mlpcli.nn.optimizers import OPTIMIZERS
 from mlpcli.nn.schedules import SCHEDULES
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -72,13 +75,23 @@ class Training:
         train, val = dataset.splits["train"], dataset.splits["val"]
 
         self.rng = np.random.default_rng(config.seed)
+        start = time.perf_counter()
         self.features = features.fit(config.features, train)
+        log.debug(
+            "features: %s, %s inputs, fitted on %s images in %.2f s",
+            config.features.name,
+            self.features.size,
+            f"{len(train):,}",
+            time.perf_counter() - start,
+        )
         self.network = Network(
             (self.features.size, *config.model.hidden, classes),
             config.model.activation,
             size,
             dtype,
         )
+        sizes = "-".join(map(str, self.network.layer_sizes))
+        log.debug("network: %s, %s parameters, %s", sizes, f"{self.network.params.size:,}", dtype)
         self.network.initialize(config.model.initializer, self.rng)
         self.loss = LOSSES[config.loss](size, classes, dtype)
         optimizer = OPTIMIZERS[config.optimizer.name]

@@ -19,14 +19,16 @@ STOREYS = [
     {"files", "signals"},
     {"strict_yaml"},
     {"config", "environment"},
+    {"schema", "sweeps"},
     {"nn", "cifar10"},
-    {"features", "flaws", "diagnosis", "equations", "runs"},
+    {"features", "flaws", "diagnosis", "equations", "runs", "statistics", "pictures", "plots"},
     {"warps", "checkpoint"},
     {"inputs"},
     {"minibatches"},
     {"evaluation"},
-    {"training", "gradcheck"},
+    {"training", "gradcheck", "report"},
     {"experiment"},
+    {"cluster"},
     {"commands"},
     {"cli"},
     {"__main__"},
@@ -36,8 +38,22 @@ OUTSIDERS = {
     "tqdm": {"commands"},
     "requests": {"cifar10/download"},
     "yaml": {"strict_yaml", "config"},
+    "matplotlib": {"plots"},
+    "jinja2": {"report"},
+    "PIL": {"pictures"},
+    "dask": {"cluster"},
+    "distributed": {"cluster"},
 }
-NUMPY_FREE = {"errors", "files", "signals", "strict_yaml", "config", "environment", "runs", "cli"}
+NUMPY_FREE = {
+    "errors",
+    "files",
+    "signals",
+    "strict_yaml",
+    "config",
+    "environment",
+    "runs",
+    "cli",
+}
 
 
 def imports(path: Path) -> set[str]:

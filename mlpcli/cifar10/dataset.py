@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,6 +17,8 @@ from mlpcli.cifar10 import batches, synthetic
 from mlpcli.config import DataConfig
 from mlpcli.errors import ConfigError
 from mlpcli.files import expanded
+
+log = logging.getLogger(__name__)
 
 SplitName = Literal["train", "val", "test"]
 
@@ -49,11 +53,7 @@ def load_train_val(config: DataConfig) -> Dataset:
     Raises DataError where the files are missing or not what CIFAR-10 holds, and ConfigError where
     they hold too few images for `val_size`.
     """
-    if config.name == "synthetic":
-        names, (images, labels) = synthetic.LABEL_NAMES, synthetic.draw_train()
-    else:
-        folder = batches.open_folder(data_dir(config.dir))
-        names, (images, labels) = folder.label_names, folder.read(batches.TRAIN_BATCHES)
+    names, images, labels = _read(config, "training")
     if config.val_size >= len(labels):
         raise ConfigError(
             f"data.val_size is {config.val_size}, expected fewer than the {len(labels)} images"
@@ -69,13 +69,25 @@ def load_train_val(config: DataConfig) -> Dataset:
 
 def load_test(config: DataConfig) -> Dataset:
     """Read the test images and no others; raises DataError as `load_train_val` does."""
-    if config.name == "synthetic":
-        names, (images, labels) = synthetic.LABEL_NAMES, synthetic.draw_test()
-    else:
-        folder = batches.open_folder(data_dir(config.dir))
-        names, (images, labels) = folder.label_names, folder.read(batches.TEST_BATCHES)
+    names, images, labels = _read(config, "test")
     split = Split(images, labels, np.arange(len(labels)))
     return Dataset({"test": split}, names, _digest(images, labels))
+
+
+def _read(
+    config: DataConfig, part: Literal["training", "test"]
+) -> tuple[tuple[str, ...], NDArray[np.uint8], NDArray[np.intp]]:
+    start, training = time.perf_counter(), part == "training"
+    if config.name == "synthetic":
+        names, where = synthetic.LABEL_NAMES, "drawn on the spot"
+        images, labels = synthetic.draw_train() if training else synthetic.draw_test()
+    else:
+        folder = batches.open_folder(data_dir(config.dir))
+        names, where = folder.label_names, f"read from {data_dir(config.dir)}"
+        images, labels = folder.read(batches.TRAIN_BATCHES if training else batches.TEST_BATCHES)
+    seconds = time.perf_counter() - start
+    log.debug("%s images: %s %s in %.2f s", part, f"{len(labels):,}", where, seconds)
+    return names, images, labels
 
 
 def data_dir(chosen: str | Path | None) -> Path:

@@ -55,6 +55,7 @@ EVERY = 10.0  # seconds between two lines about a download, where there is no te
 @click.option("--offline", is_flag=True, help="Ask no host: use only what the folder holds.")
 @click.option("--list-mirrors", is_flag=True, help="Print the addresses to be tried, and ask none.")
 @click.option("--force", is_flag=True, help="Replace a data set that is already there.")
+@options.verbosity
 def download(
     data_dir: Path | None,
     urls: tuple[str, ...],
@@ -215,13 +216,23 @@ def _checked(path: Path, source: Source) -> Path:
 
 
 def _fetch(source: Source, folder: Path, min_speed: int) -> Path:
-    """Download, and show it: by a bar, or where there is no terminal by a line now and then."""
+    """Download, and show it: by a bar, or where there is no terminal by a line now and then.
+
+    Of a host that fails or is slow it is always said why it is left.
+    """
     from mlpcli.cifar10.download import download
 
     progress = _bar if sys.stderr.isatty() else _lines
+    if options.is_quiet():
+        progress = _nothing
     return download(
         source, folder, progress, lambda text: click.echo(text, err=True), min_speed * 1000
     )
+
+
+@contextlib.contextmanager
+def _nothing(host: str, start: int, total: int | None) -> Iterator[Callable[[int], object]]:
+    yield lambda count: None
 
 
 @contextlib.contextmanager

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     type=options.SHARE,
     help="Exit with 3 if the accuracy is below X (0 to 1).",
 )
+@options.verbosity
 def evaluate(
     checkpoint: Path,
     split: Any,

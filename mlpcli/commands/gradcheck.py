@@ -46,6 +46,7 @@ FLAWS = (
     help=f"Break the gradient first, to see it found: {', '.join(FLAWS)}.",
 )
 @click.option("--explain", is_flag=True, help="Print each equation of the note and its proof.")
+@options.verbosity
 def gradcheck(
     config: Path | None,
     sets: tuple[str, ...],

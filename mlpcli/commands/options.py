@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import logging
 import math
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,7 @@ import click
 
 from mlpcli import config as configuration
 from mlpcli.config import Config
+from mlpcli.errors import MlpcliError, printable
 from mlpcli.files import expanded
 
 
@@ -42,9 +47,78 @@ data_dir = click.option(
     callback=lambda ctx, option, value: value and expanded(value),
     help="Where the data set lies.  [default: $MLPCLI_DATA_DIR, or ~/.cache/mlpcli]",
 )
+runs_dir = click.option(
+    "--runs-dir",
+    metavar="DIR",
+    default="runs",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Where the run's folder is made.",
+)
 as_json = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else."
 )
+
+
+QUIET = "mlpcli.quiet"
+
+
+def verbosity(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command `-q` and `-v`; what it says on the way, it says unless `is_quiet()`."""
+    for option in (
+        click.option(
+            "-v",
+            "--verbose",
+            is_flag=True,
+            expose_value=False,
+            callback=_be_verbose,
+            help="Say what is read, made and saved, and how long it took.",
+        ),
+        click.option(
+            "-q",
+            "--quiet",
+            is_flag=True,
+            expose_value=False,
+            callback=lambda ctx, option, wanted: ctx.meta.update({QUIET: wanted}),
+            help="No bars and no lines on the way: warnings, errors and results alone.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def is_quiet() -> bool:
+    """Whether the command that runs was called with `-q`."""
+    return bool(click.get_current_context().meta.get(QUIET))
+
+
+def _be_verbose(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        logger = logging.getLogger("mlpcli")
+        logger.setLevel(logging.DEBUG)
+        logger.handlers = [_AboveBars()]
+
+
+class _AboveBars(logging.Handler):
+    """Prints on standard error, above a bar if there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
+        with contextlib.suppress(OSError):  # that nobody can read it must not end a training
+            tqdm.write(printable(record.getMessage()), file=sys.stderr)
+
+
+@contextlib.contextmanager
+def needs(extra: str) -> Iterator[None]:
+    """Import within it what an optional extra brings; raises MlpcliError where it is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise MlpcliError(
+            f"{click.get_current_context().info_name} needs {error.name}, which is not installed",
+            hint=f"pip install 'mlpcli[{extra}]'",
+        ) from None
 
 
 def load_config(path: Path, sets: tuple[str, ...], data_dir: Path | None) -> Config:

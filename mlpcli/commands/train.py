@@ -22,14 +22,7 @@ if TYPE_CHECKING:
 @click.argument("config", required=False, type=click.Path(path_type=Path))
 @options.sets
 @options.data_dir
-@click.option(
-    "--runs-dir",
-    metavar="DIR",
-    default="runs",
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="Where the run's folder is made.",
-)
+@options.runs_dir
 @click.option(
     "--resume",
     metavar="RUN",
@@ -48,6 +41,7 @@ if TYPE_CHECKING:
     type=options.SHARE,
     help="Exit with 3 if the best validation accuracy is below X (0 to 1).",
 )
+@options.verbosity
 def train(
     config: Path | None,
     sets: tuple[str, ...],
@@ -79,7 +73,7 @@ def train(
 
         from mlpcli import experiment
 
-        with _Bar() as bar:
+        with _Bar(options.is_quiet()) as bar:
             if run is None or last is None:
                 summary = experiment.start(settings, runs_dir, bar, interruptions)
             else:
@@ -98,6 +92,9 @@ def train(
 class _Bar:
     """A bar over the images of the whole run, where there is a terminal, and a line an epoch."""
 
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+
     def __enter__(self) -> _Bar:
         from tqdm import tqdm
 
@@ -106,7 +103,7 @@ class _Bar:
             unit_scale=True,
             leave=False,
             dynamic_ncols=True,
-            disable=None,  # no bar where there is no terminal
+            disable=self.quiet or None,  # None: no bar where there is no terminal
         )
         return self
 
@@ -133,6 +130,8 @@ class _Bar:
         self.bar.update(self._done(progress) - self.bar.n)
 
     def epoch(self, result: EpochResult) -> None:
+        if self.quiet:
+            return
         val = best = ""
         if result.val_loss is not None:
             val = f"  val {result.val_loss:.4f} {result.val_accuracy:6.2%}"

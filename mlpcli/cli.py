@@ -21,6 +21,7 @@ COMMANDS = {
     "train": "Train a network from a configuration.",
     "eval": "Evaluate a checkpoint.",
     "gradcheck": "Prove the gradients of a configuration.",
+    "report": "Write a page about runs, to look at.",
 }
 
 

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from mlpcli.checkpoint import Checkpoint
 from mlpcli.cifar10 import dataset
-from mlpcli.cifar10.dataset import SplitName
+from mlpcli.cifar10.dataset import Split, SplitName
 from mlpcli.config import DataConfig
 from mlpcli.errors import DataError
 from mlpcli.features import PLAIN
-from mlpcli.inputs import inputs_of
+from mlpcli.inputs import Draw, inputs_of
 from mlpcli.minibatches import Batch, Gatherer
 from mlpcli.nn.losses import LOSSES, Loss
 from mlpcli.nn.network import Network
@@ -23,55 +23,66 @@ BATCH_SIZE = 500  # of a saved network's evaluation, where nothing is trained
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """`confusion[i, j]` counts the images of class i that were taken for class j."""
+class Confusion:
+    """`counts[i, j]` are the images of class i that were taken for class j."""
 
-    loss: float
-    confusion: NDArray[np.int64]
+    counts: NDArray[np.int64]
 
     @property
     def count(self) -> int:
-        return int(self.confusion.sum())
+        return int(self.counts.sum())
 
     @property
     def accuracy(self) -> float:
         """Share of images whose largest logit is that of their class, in [0, 1]."""
-        return float(np.trace(self.confusion) / self.confusion.sum())
+        return float(np.trace(self.counts) / self.counts.sum())
 
     @property
     def precision(self) -> NDArray[np.float64]:
         """Of the images taken for a class, the share that belong to it; 0 where there are none."""
-        return self._share(self.confusion.sum(axis=0))
+        return self._share(self.counts.sum(axis=0))
 
     @property
     def recall(self) -> NDArray[np.float64]:
         """Of the images of a class, the share taken for it; 0 where there are none."""
-        return self._share(self.confusion.sum(axis=1))
+        return self._share(self.counts.sum(axis=1))
 
     def _share(self, of: NDArray[np.int64]) -> NDArray[np.float64]:
-        return np.divide(np.diag(self.confusion), of, out=np.zeros(len(of)), where=of > 0)
+        return np.divide(np.diag(self.counts), of, out=np.zeros(len(of)), where=of > 0)
+
+
+@dataclass(frozen=True)
+class Evaluation(Confusion):
+    """A confusion, and the mean loss of its images."""
+
+    loss: float
+
+
+def confusion_matrix(
+    labels: NDArray[np.intp], guesses: NDArray[np.intp], classes: int
+) -> NDArray[np.int64]:
+    """Count labels (N,) by guesses (N,), as (classes, classes)."""
+    pairs = np.bincount(labels * classes + guesses, minlength=classes**2)
+    return pairs.reshape(classes, classes)
 
 
 @np.errstate(all="ignore")  # a loss that is not finite says so itself
 def evaluate(network: Network, loss: Loss, batches: Iterable[Batch]) -> Evaluation:
     """Return the mean loss and the confusion matrix over all batches."""
     classes = network.layer_sizes[-1]
-    confusion = np.zeros((classes, classes), np.int64)
+    counts = np.zeros((classes, classes), np.int64)
     total = 0.0
     for batch in batches:
         logits = network.forward(batch.inputs)
         total += loss.forward(logits, batch.targets) * len(batch.labels)
-        pairs = batch.labels * classes + np.argmax(logits, axis=1)
-        confusion += np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
-    return Evaluation(total / int(confusion.sum()), confusion)
+        counts += confusion_matrix(batch.labels, np.argmax(logits, axis=1), classes)
+    return Evaluation(counts, total / int(counts.sum()))
 
 
-def evaluate_checkpoint(
-    checkpoint: Checkpoint, split_name: SplitName, data: DataConfig
-) -> Evaluation:
-    """Evaluate a saved network, on plain pixels, on a split of the data set that `data` names.
+def split_for(checkpoint: Checkpoint, split_name: SplitName, data: DataConfig) -> Split:
+    """Read a split of the data set that `data` names, for a saved network.
 
-    Raises DataError where the classes of the data are not those of the network.
+    Raises DataError where it is empty, or its classes are not those of the network.
     """
     read = dataset.load_test if split_name == "test" else dataset.load_train_val
     found = read(data)
@@ -80,12 +91,40 @@ def evaluate_checkpoint(
             f"the data has the classes {', '.join(found.label_names)}, "
             f"expected {', '.join(checkpoint.label_names)}"
         )
-    split, classes = found.splits[split_name], len(found.label_names)
+    split = found.splits[split_name]
     if not len(split):
         raise DataError(f"the {split_name} split is empty: data.val_size was {data.val_size}")
+    return split
+
+
+def evaluate_checkpoint(
+    checkpoint: Checkpoint, split_name: SplitName, data: DataConfig
+) -> Evaluation:
+    """Evaluate a saved network, on plain pixels, on a split of the data set that `data` names.
+
+    Raises DataError as `split_for` does.
+    """
+    split, classes = split_for(checkpoint, split_name, data), len(checkpoint.label_names)
     network = checkpoint.network(BATCH_SIZE)
     dtype = network.params.dtype
     loss = LOSSES[checkpoint.config.loss](BATCH_SIZE, classes, dtype)
     inputs = inputs_of(split.images, PLAIN, BATCH_SIZE, dtype)
     gatherer = Gatherer(split, inputs, classes, BATCH_SIZE, dtype)
     return evaluate(network, loss, gatherer.in_order())
+
+
+def predict(checkpoint: Checkpoint, images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return a saved network's class probabilities (N, K) for images (N, 3072).
+
+    They are the loss's own Ŷ: with a sigmoid each class has a probability of its own, and they need
+    not sum to 1.
+    """
+    network, classes = checkpoint.network(BATCH_SIZE), len(checkpoint.label_names)
+    loss = LOSSES[checkpoint.config.loss](BATCH_SIZE, classes, np.float64)
+    inputs = inputs_of(images, PLAIN, BATCH_SIZE, network.params.dtype)
+    probs = np.empty((len(images), classes))
+    for start in range(0, len(images), BATCH_SIZE):
+        rows = np.arange(start, min(start + BATCH_SIZE, len(images)))
+        logits = network.forward(inputs.gather(Draw(rows))).astype(np.float64)
+        probs[rows] = loss.probs(logits)
+    return probs

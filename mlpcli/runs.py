@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,14 +69,28 @@ class Run:
     def write_summary(self, summary: dict[str, Any]) -> None:
         self._write("summary.json", json.dumps(summary, indent=2) + "\n")
 
-    def metrics_rows(self, epochs: int) -> list[str]:
+    def metrics_rows(self, epochs: float = math.inf) -> list[str]:
         """Return the whole lines of metrics.csv that belong to the first `epochs` epochs."""
         if not self.metrics.is_file() or self.metrics.stat().st_size > MAX_METRICS_BYTES:
             return []
-        wanted = {str(epoch) for epoch in range(1, epochs + 1)}
         lines = self.metrics.read_text(errors="replace").splitlines()
         whole = [line for line in lines if line.count(",") == len(METRICS) - 1]
-        return [line for line in whole if line.partition(",")[0] in wanted]
+        numbered = [(re.match(r"([1-9]\d{0,8}),", line, re.ASCII), line) for line in whole]
+        return [line for match, line in numbered if match and int(match[1]) <= epochs]
+
+    def epochs(self) -> list[dict[str, float | None]]:
+        """Return the rows of metrics.csv so far, by the names METRICS.
+
+        Raises CheckpointError where they are not the numbers that training writes.
+        """
+        rows = []
+        for line in self.metrics_rows():
+            try:
+                values = [float(text) if text else None for text in line.split(",")]
+            except ValueError:
+                raise CheckpointError(f"{self.metrics}: not numbers: {line[:60]}") from None
+            rows.append(dict(zip(METRICS, values, strict=True)))
+        return rows
 
     def _write(self, name: str, text: str) -> None:
         with replacing(self.folder / name) as file:
@@ -152,3 +167,18 @@ def run_and_checkpoint(path: Path) -> tuple[Run, Path]:
 def best_of(path: Path) -> Path:
     """Return the best checkpoint of a run's folder, or a file's path as it is."""
     return open_run(path).best if path.is_dir() else path
+
+
+def runs_of(path: Path) -> list[Run]:
+    """Return the run whose folder `path` is, or all runs in it, as a sweep's folder holds them.
+
+    Those in a folder of runs come in the order of their numbers, and only if they have finished an
+    epoch. Raises CheckpointError where there is none.
+    """
+    if Run(path).config.is_file() or not path.is_dir():
+        return [open_run(path)]
+    found = [Run(each) for each in path.iterdir() if Run(each).config.is_file()]
+    started = [run for run in found if run.best.exists()]
+    if not started:
+        raise CheckpointError(f"{path}: neither a run's folder nor one that holds finished runs")
+    return sorted(started, key=lambda run: (len(run.folder.name), run.folder.name))

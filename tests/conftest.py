@@ -60,6 +60,19 @@ def shapes_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def without(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, str]]:
+    """Give the environment of a process in which a package is not installed."""
+
+    def environment(package: str) -> dict[str, str]:
+        folder = tmp_path_factory.mktemp("without")
+        missing = f"raise ModuleNotFoundError('no {package}', name='{package}')"
+        (folder / f"{package}.py").write_text(missing)
+        return {**os.environ, "PYTHONPATH": str(folder)}
+
+    return environment
+
+
+@pytest.fixture
 def mlpcli(tmp_path: Path) -> Command:
     """Call the command line in a process of its own, in a folder of the test's own."""
 

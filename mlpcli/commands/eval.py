@@ -67,7 +67,7 @@ def evaluate(
 
 
 def _document(split: str, result: Evaluation, names: tuple[str, ...]) -> dict[str, Any]:
-    figures = zip(names, result.precision, result.recall, result.confusion, strict=True)
+    figures = zip(names, result.precision, result.recall, result.counts, strict=True)
     return {
         "split": split,
         "count": result.count,
@@ -77,7 +77,7 @@ def _document(split: str, result: Evaluation, names: tuple[str, ...]) -> dict[st
             name: {"precision": float(precision), "recall": float(recall), "count": int(row.sum())}
             for name, precision, recall, row in figures
         },
-        "confusion_matrix": result.confusion.tolist(),
+        "confusion_matrix": result.counts.tolist(),
     }
 
 
@@ -91,7 +91,7 @@ def _print_table(split: str, result: Evaluation, names: tuple[str, ...]) -> None
     width = max(len(name) for name in names)
     head = "".join(f"{name[:4]:>5}" for name in names)
     click.echo(f"{'':{width}} recall  prec.{head}")
-    figures = zip(names, result.recall, result.precision, result.confusion, strict=True)
+    figures = zip(names, result.recall, result.precision, result.counts, strict=True)
     for name, recall, precision, row in figures:
         counts = "".join(f"{count:5}" for count in row)
         click.echo(f"{name:{width}} {recall:6.1%} {precision:6.1%}{counts}")

@@ -3,7 +3,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check torture bench results clean
+.PHONY: help install demo test check torture bench results docs clean
 
 help:  ## List the targets.
 	@sed -n 's/^\([a-z]*\):.*##/\1	/p' $(MAKEFILE_LIST) | expand -t 10
@@ -44,6 +44,9 @@ bench: install  ## Time one training step beside its limit and its peers.
 
 results: $(VENV)/plot-installed  ## Train every configuration on CIFAR-10: table and picture.
 	$(BIN)/python benchmarks/results.py
+
+docs: $(VENV)/test-installed  ## Write what the README takes from the code and the measurements.
+	$(BIN)/python tests/readme.py
 
 clean:  ## Remove what the targets made, but not the runs.
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
-import importlib
-import json
-import operator
 import re
 import shlex
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import pytest
 import yaml
 from conftest import CONFIGS, ROOT, Command
+from readme import written
 from torture import ROWS
 
 from mlpcli import checkpoint
 from mlpcli.cifar10 import synthetic
 from mlpcli.cli import cli
-from mlpcli.config import Config
-from mlpcli.strict_yaml import dotted_keys
 
 README = (ROOT / "README.md").read_text()
 
@@ -67,33 +61,9 @@ def test_the_ci_step_is_valid_yaml() -> None:
     assert "--min-val-accuracy" in step["run"]
 
 
-def describe(hint: Any, default: object) -> str:
-    """What a key accepts, as the table of keys says it."""
-    if names := [arm for arm in get_args(hint) if isinstance(arm, str)]:
-        return " ".join(f"**{name}**" if name == default else name for name in names)
-    return json.dumps(default)
-
-
-def keys_table() -> str:
-    rows = ["| key | default | |", "|---|---|---|"]
-    for key in dotted_keys(Config):
-        section, _, name = key.rpartition(".")
-        owner = type(operator.attrgetter(section)(Config())) if section else Config
-        (item,) = (field for field in dataclasses.fields(owner) if field.name == name)
-        default = describe(get_type_hints(owner)[name], item.default)
-        rows.append(f"| `{key}` | {default} | {item.metadata['doc']} |")
-    return "\n".join(rows)
-
-
-def test_the_table_of_keys_is_the_codes() -> None:
-    assert keys_table() in README, f"the README's table of keys should be:\n{keys_table()}"
-
-
-@pytest.mark.parametrize("name", ["results", "ablation"])
-def test_tables_of_figures_are_those_that_were_measured(name: str) -> None:
-    """No figure in them is typed in: each is recorded by the program that measured it."""
-    program = importlib.import_module(name)
-    assert program.table(json.loads(program.RESULTS.read_text())) in README
+def test_what_the_readme_takes_from_the_code_has_not_drifted() -> None:
+    """No figure is typed in, and no word of help either."""
+    assert written(README) == README, "make docs writes it anew"
 
 
 def test_the_table_of_faults_is_that_of_make_torture() -> None:

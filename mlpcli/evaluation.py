@@ -1,4 +1,4 @@
-"""How good a network is on a split: accuracy, loss, per-class figures, confusion matrix."""
+"""What a network makes of images: its probabilities, and how good it is on a split."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mlpcli.checkpoint import Checkpoint
 from mlpcli.cifar10 import dataset
 from mlpcli.cifar10.dataset import Split, SplitName
 from mlpcli.config import DataConfig
-from mlpcli.errors import DataError
+from mlpcli.errors import CheckpointError, DataError
 from mlpcli.features import PLAIN
 from mlpcli.inputs import Draw, inputs_of
 from mlpcli.minibatches import Batch, Gatherer
@@ -113,18 +113,23 @@ def evaluate_checkpoint(
     return evaluate(network, loss, gatherer.in_order())
 
 
+@np.errstate(all="ignore")  # what is not finite is refused below
 def predict(checkpoint: Checkpoint, images: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return a saved network's class probabilities (N, K) for images (N, 3072).
+    """Return the probabilities Ŷ, float64 (N, K), of uint8 images (N, 3072), in chunks.
 
-    They are the loss's own Ŷ: with a sigmoid each class has a probability of its own, and they need
-    not sum to 1.
+    Ŷ is the loss's own: with softmax a row sums to 1, with sigmoids each class has a probability of
+    its own. Raises CheckpointError where the weights are so large that one is not finite.
     """
-    network, classes = checkpoint.network(BATCH_SIZE), len(checkpoint.label_names)
-    loss = LOSSES[checkpoint.config.loss](BATCH_SIZE, classes, np.float64)
-    inputs = inputs_of(images, PLAIN, BATCH_SIZE, network.params.dtype)
+    size = min(max(len(images), 1), BATCH_SIZE)
+    network = checkpoint.network(size)
+    classes = network.layer_sizes[-1]
+    inputs = inputs_of(images, PLAIN, size, network.params.dtype)
+    loss = LOSSES[checkpoint.config.loss](size, classes, np.float64)
     probs = np.empty((len(images), classes))
-    for start in range(0, len(images), BATCH_SIZE):
-        rows = np.arange(start, min(start + BATCH_SIZE, len(images)))
-        logits = network.forward(inputs.gather(Draw(rows))).astype(np.float64)
-        probs[rows] = loss.probs(logits)
+    for start in range(0, len(images), size):
+        rows = np.arange(start, min(start + size, len(images)))
+        logits = network.forward(inputs.gather(Draw(rows)))
+        probs[rows] = loss.probs(logits.astype(np.float64))
+    if not np.isfinite(probs).all():
+        raise CheckpointError("the network's logits overflow: its weights are too large")
     return probs

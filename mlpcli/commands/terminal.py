@@ -1,0 +1,44 @@
+"""Small pictures of numbers, in block characters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+EIGHTHS = "▏▎▍▌▋▊▉█"
+LEVELS = "▁▂▃▄▅▆▇█"
+
+
+def bar(share: float, width: int) -> str:
+    """Return a bar of at most `width` characters for a share in [0, 1], in eighths of a block.
+
+    What is not 0 shows at least one eighth. A share outside is taken for the nearest within, and
+    one that is not a number for 0.
+    """
+    if not share > 0:  # NaN too
+        return ""
+    eighths = max(1, round(min(share, 1.0) * width * 8))
+    whole, part = divmod(eighths, 8)
+    return EIGHTHS[-1] * whole + (EIGHTHS[part - 1] if part else "")
+
+
+def sparkline(values: Iterable[float]) -> str:
+    """Return a character a value, from the lowest (▁) to the highest (█).
+
+    Values that are all the same give a flat line in the middle; what is not finite gives a space.
+    """
+    numbers = [float(value) for value in values]
+    finite = [number for number in numbers if math.isfinite(number)]
+    low, high = min(finite, default=0.0), max(finite, default=0.0)
+    scale = max(abs(low), abs(high))
+
+    def level(number: float) -> str:
+        if not math.isfinite(number):
+            return " "
+        if low == high:
+            return LEVELS[3]
+        # Divided first: the difference of two floats may be none, their shares are in [-1, 1].
+        share = (number / scale - low / scale) / (high / scale - low / scale)
+        return LEVELS[min(int(share * 8), 7)]
+
+    return "".join(map(level, numbers))

@@ -18,6 +18,7 @@ from mlpcli.inputs import Draw, inputs_of
 from mlpcli.minibatches import Batch, Gatherer
 from mlpcli.nn.losses import LOSSES, Loss
 from mlpcli.nn.network import Network
+from mlpcli.statistics import wilson_interval
 
 BATCH_SIZE = 500  # of a saved network's evaluation, where nothing is trained
 
@@ -36,6 +37,11 @@ class Confusion:
     def accuracy(self) -> float:
         """Share of images whose largest logit is that of their class, in [0, 1]."""
         return float(np.trace(self.counts) / self.counts.sum())
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Where the accuracy on all such images lies, with 95% confidence."""
+        return wilson_interval(int(np.trace(self.counts)), self.count)
 
     @property
     def precision(self) -> NDArray[np.float64]:

@@ -110,12 +110,9 @@ class Tested:
         return self.guesses == self.test.labels
 
     @property
-    def accuracy(self) -> float:
-        return float(self.correct.mean())
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        return wilson_interval(int(self.correct.sum()), len(self.test))
+    def confusion(self) -> Confusion:
+        classes = len(self.saved.label_names)
+        return Confusion(confusion_matrix(self.test.labels, self.guesses, classes))
 
 
 def page(runs: Sequence[Run], data_dir: str | None = None) -> str:
@@ -241,11 +238,11 @@ def _test(trained: Trained, data_dir: str | None) -> Tested:
 def _figures(best: Tested) -> list[tuple[str, str, str]]:
     """Return names, values and what they mean."""
     trained, settings = best.trained, best.saved.config
-    low, high = best.interval
+    low, high = best.confusion.interval
     figures = [
         (
             "test accuracy",
-            _percent(best.accuracy),
+            _percent(best.confusion.accuracy),
             f"of {len(best.test):,} images; 95% interval {_percent(low)} to {_percent(high)}",
         )
     ]
@@ -336,8 +333,7 @@ def _pair(one: Tested, other: Tested) -> dict[str, Any] | None:
 
 
 def _confusion(best: Tested) -> dict[str, Any]:
-    names = best.saved.label_names
-    found = Confusion(confusion_matrix(best.test.labels, best.guesses, len(names)))
+    names, found = best.saved.label_names, best.confusion
     rows = [
         {
             "name": name,

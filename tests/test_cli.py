@@ -94,7 +94,28 @@ def test_train_says_a_line_an_epoch_on_stderr_and_the_result_on_stdout(
     assert len(re.findall(r"^epoch +\d/3  train ", done.stderr, re.MULTILINE)) == 3
     assert "\r" not in done.stderr, "no bar where there is no terminal"
     assert "best epoch" in done.stdout
-    assert "mlpcli eval runs/note-1" in done.stdout
+    assert re.search(r"^val curve +[▁▂▃▄▅▆▇█]{3}  \S+% to \S+%$", done.stdout, re.MULTILINE)
+    for command in ("eval", "report"):
+        assert f"mlpcli {command} runs/note-1\n" in done.stdout
+
+
+def test_quiet_leaves_the_result_and_warnings_and_verbose_says_what_is_done(
+    mlpcli: Command, shapes_dir: Path, tmp_path: Path
+) -> None:
+    train = ("train", NOTE, *SMALL, "--data-dir", shapes_dir)
+    quiet = mlpcli(*train, "-q")
+    assert quiet.stderr == ""
+    assert "best epoch" in quiet.stdout
+    (tmp_path / "runs/note-1/metrics.csv").unlink()
+    longer = ("--set", "training.epochs=4")
+    again = mlpcli("train", "-q", "--resume", "runs/note-1", *longer)
+    assert again.stderr.startswith("warning: ")
+    assert len(again.stderr.splitlines()) == 1
+    verbose = mlpcli(*train, "-v")
+    for said in ("training images: 200 read from", "network: 3072-512-10", "blas: ", "saved: "):
+        assert said in verbose.stderr
+    assert len(re.findall("^epoch ", verbose.stderr, re.MULTILINE)) == 3
+    assert mlpcli("eval", "runs/note-2", "-v").stderr.startswith("test images: 40 read from")
 
 
 def test_json_is_one_document_on_stdout_and_the_summary_of_the_run(
@@ -142,6 +163,7 @@ def test_eval_agrees_with_training_from_the_file_alone(mlpcli: Command, trained:
             "split",
             "count",
             "accuracy",
+            "interval",
             "loss",
             "per_class",
             "confusion_matrix",
@@ -155,7 +177,7 @@ def test_eval_agrees_with_training_from_the_file_alone(mlpcli: Command, trained:
 
 def test_eval_prints_a_table_that_fits_80_columns(mlpcli: Command, trained: Path) -> None:
     done = mlpcli("eval", trained)
-    assert "test: 40 images, accuracy" in done.stdout
+    assert "test: 40 images, loss" in done.stdout
     assert "triangle" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
 

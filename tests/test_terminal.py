@@ -7,7 +7,7 @@ import math
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mlpcli.commands.terminal import EIGHTHS, LEVELS, bar, sparkline
+from mlpcli.commands.terminal import EIGHTHS, LEVELS, bar, sampled, sparkline
 
 numbers = st.floats()
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -69,3 +69,11 @@ def test_a_sparkline_reaches_from_the_bottom_to_the_top_and_keeps_the_order(
         assert levels[values.index(max(values))] == 7
     by_value = [level for _, level in sorted(zip(values, levels, strict=True))]
     assert by_value == sorted(levels)
+
+
+@given(st.lists(st.integers(), min_size=1, unique=True), st.integers(2, 50))
+def test_a_sample_keeps_the_ends_the_order_and_the_width(values: list[int], width: int) -> None:
+    found = sampled(sorted(values), width)
+    assert len(found) == min(width, len(values))
+    assert (found[0], found[-1]) == (min(values), max(values))
+    assert found == sorted(set(found)), "no value twice"

@@ -10,6 +10,7 @@ import click
 
 from mlpcli import environment
 from mlpcli.commands import options
+from mlpcli.commands.terminal import bar
 from mlpcli.errors import CheckFailedError
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def _document(split: str, result: Evaluation, names: tuple[str, ...]) -> dict[st
         "split": split,
         "count": result.count,
         "accuracy": result.accuracy,
+        "interval": result.interval,
         "loss": result.loss if math.isfinite(result.loss) else None,
         "per_class": {
             name: {"precision": float(precision), "recall": float(recall), "count": int(row.sum())}
@@ -83,15 +85,32 @@ def _document(split: str, result: Evaluation, names: tuple[str, ...]) -> dict[st
 
 def _print_table(split: str, result: Evaluation, names: tuple[str, ...]) -> None:
     """The figures, and a row a class: its recall and precision, then what its images became."""
+    low, high = result.interval
     click.echo(
-        f"{split}: {result.count:,} images, accuracy {result.accuracy:.2%}, loss {result.loss:.4f}"
+        f"{split}: {result.count:,} images, loss {result.loss:.4f}, accuracy "
+        f"{result.accuracy:.2%} ({low:.1%} to {high:.1%} at 95%)"
     )
     click.echo("a row a class: its recall and precision, then what its images were taken for")
     click.echo()
     width = max(len(name) for name in names)
     head = "".join(f"{name[:4]:>5}" for name in names)
-    click.echo(f"{'':{width}} recall  prec.{head}")
-    figures = zip(names, result.recall, result.precision, result.counts, strict=True)
-    for name, recall, precision, row in figures:
-        counts = "".join(f"{count:5}" for count in row)
-        click.echo(f"{name:{width}} {recall:6.1%} {precision:6.1%}{counts}")
+    click.echo(f"{'':{width}} recall        prec.{head}")
+    figures = zip(names, result.recall, result.precision, result.counts.tolist(), strict=True)
+    for i, (name, recall, precision, row) in enumerate(figures):
+        drawn = click.style(f"{bar(recall, BAR):{BAR}}", fg="blue")
+        cells = "".join(
+            _cell(count, count / max(1, sum(row)), HITS if i == j else MISSES)
+            for j, count in enumerate(row)
+        )
+        click.echo(f"{name:{width}} {recall:6.1%} {drawn} {precision:6.1%}{cells}")
+
+
+# Backgrounds on a terminal, of 256 colours, from a share of a class's images on.
+HITS = {0.0: 17, 0.4: 18, 0.6: 19, 0.8: 20}
+MISSES = {0.04: 52, 0.08: 88, 0.16: 124}
+WHITE, BAR = 231, 5
+
+
+def _cell(count: int, share: float, colors: dict[float, int]) -> str:
+    shade = [color for least, color in colors.items() if share >= least]
+    return click.style(f"{count:5}", fg=WHITE, bg=shade[-1]) if shade else f"{count:5}"

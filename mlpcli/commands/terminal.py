@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 EIGHTHS = "▏▎▍▌▋▊▉█"
 LEVELS = "▁▂▃▄▅▆▇█"
@@ -42,3 +42,10 @@ def sparkline(values: Iterable[float]) -> str:
         return LEVELS[min(int(share * 8), 7)]
 
     return "".join(map(level, numbers))
+
+
+def sampled(values: Sequence[float], width: int) -> list[float]:
+    """Return at most `width` (2 or more) of the values, evenly spaced, ends included."""
+    if len(values) <= width:
+        return list(values)
+    return [values[round(i * (len(values) - 1) / (width - 1))] for i in range(width)]

@@ -11,11 +11,14 @@ import click
 
 from mlpcli import environment, runs
 from mlpcli.commands import options
+from mlpcli.commands.terminal import sampled, sparkline
 from mlpcli.errors import CheckFailedError, ConfigError, printable
 from mlpcli.signals import Interruptions
 
 if TYPE_CHECKING:
     from mlpcli.training import EpochResult, Progress, Training
+
+CURVE = 48  # characters of the curve that is drawn at the end
 
 
 @click.command()
@@ -154,13 +157,25 @@ class _Bar:
 
 
 def _print_summary(summary: dict[str, Any]) -> None:
+    """What came of it: the best epoch, the curve, the time, and what to type next."""
     if summary["val_accuracy"] is not None:
         click.echo(
             f"best epoch  {summary['best_epoch']} of {summary['epochs']}: validation accuracy "
             f"{summary['val_accuracy']:.2%}, loss {summary['val_loss']:.4f}"
         )
+    split = "train" if summary["val_accuracy"] is None else "val"
+    _print_curve(runs.Run(Path(summary["run_dir"])), split)
     click.echo(
         f"trained     {summary['seconds']:.1f} s, {summary['images_per_second']:,.0f} images/s"
     )
     click.echo(f"checkpoint  {summary['checkpoint']}")
-    click.echo(f"next        mlpcli eval {shlex.quote(summary['run_dir'])}")
+    run = shlex.quote(summary["run_dir"])
+    click.echo(f"next        mlpcli eval {run}\n            mlpcli report {run}")
+
+
+def _print_curve(run: runs.Run, split: str) -> None:
+    if accuracies := [row[f"{split}/accuracy"] or 0.0 for row in run.epochs()]:
+        click.echo(
+            f"{split + ' curve':12}{sparkline(sampled(accuracies, CURVE))}"
+            f"  {accuracies[0]:.1%} to {accuracies[-1]:.1%}"
+        )

@@ -104,30 +104,25 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def draw(results: dict[str, Any], path: Path) -> None:
+def draw(results: dict[str, Any]) -> str:
     """Draw validation accuracy over seconds of training; needs matplotlib (the extra `plot`)."""
-    import matplotlib
+    from mlpcli import plots
 
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "mlpcli"  # the same picture, the same file
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
-    for name, found in results.items():
-        seconds, accuracy = found["curve"]["seconds"], found["curve"]["accuracy"]
-        (line,) = axes.plot(seconds, [100 * a for a in accuracy], linewidth=1.6)
-        beside = {"logistic_squared": "bottom", "logistic": "top"}.get(name, "center")  # they meet
-        axes.annotate(
-            f" {name}", (seconds[-1], 100 * accuracy[-1]), va=beside, color=line.get_color()
-        )
-    axes.set_xscale("log")
-    axes.set_xlim(right=axes.get_xlim()[1] * 2)
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.set_xlabel("seconds of training, on two cores")
-    axes.set_ylabel("validation accuracy, %")
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, metadata={"Date": None})
+    with plots.styled:
+        figure, axes = plots.new_figure(size=(7.5, 4.2))
+        for name, (light, _) in zip(results, plots.COLORS.values(), strict=False):
+            curve = results[name]["curve"]
+            seconds, accuracy = curve["seconds"], [100 * a for a in curve["accuracy"]]
+            axes.plot(seconds, accuracy, color=light, linewidth=1.6)
+            # Two of them meet.
+            beside = {"logistic_squared": "bottom", "logistic": "top"}.get(name, "center")
+            axes.annotate(f" {name}", (seconds[-1], accuracy[-1]), va=beside, color=light)
+        axes.set_xscale("log")
+        axes.set_xlim(right=axes.get_xlim()[1] * 2)
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.set_xlabel("seconds of training, on two cores")
+        axes.set_ylabel("validation accuracy, %")
+        return plots.standing_alone(plots.svg(figure, "validation accuracy over seconds"))
 
 
 def main() -> None:
@@ -143,7 +138,7 @@ def main() -> None:
             results = {name: results[name] for name in NAMES if name in results}
             RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     print(table(results))
-    draw(results, PICTURE)
+    PICTURE.write_text(draw(results))
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ COLORS = {
     "--grid": ("#d5dae1", "#3a4351"),
 }
 LINES = 8  # of them that have a colour of their own; the others are as faint as the grid
+GROUND = {"--page": ("#fbfbfa", "#12161c")}
 INK, GRID = COLORS["--ink"][0], COLORS["--grid"][0]
 STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: to be read aloud, searched and copied
@@ -60,10 +61,13 @@ def line_color(number: int) -> str:
     return f"--line-{number}" if number <= LINES else "--grid"
 
 
-@mpl.rc_context(STYLE)
+styled = mpl.rc_context(STYLE)
+
+
+@styled
 def curves(lines: Sequence[Line], title: str, *, percent: bool = False, log: bool = False) -> str:
     """Return an SVG of curves over epochs, on a linear or a logarithmic axis."""
-    figure, axes = _figure()
+    figure, axes = new_figure()
     axes.set_title(title, loc="left", fontsize=10, color=INK)
     for line in reversed(lines):  # the first is drawn last, on top
         values = [np.nan if value is None else value for value in line.values]
@@ -88,10 +92,10 @@ def curves(lines: Sequence[Line], title: str, *, percent: bool = False, log: boo
     return svg(figure, title)
 
 
-@mpl.rc_context(STYLE)
+@styled
 def reliability(found: Calibration, title: str) -> str:
     """Return an SVG of accuracy by confidence, beside the diagonal, over how many images."""
-    figure, (axes, below) = _figure(rows=2)
+    figure, (axes, below) = new_figure(rows=2)
     axes.set_title(title, loc="left", fontsize=10, color=INK)
     bins, edges = len(found.count), np.linspace(0, 1, len(found.count) + 1)
     middles, width = (edges[:-1] + edges[1:]) / 2, 0.9 / bins
@@ -109,15 +113,16 @@ def reliability(found: Calibration, title: str) -> str:
     return svg(figure, title)
 
 
-def _figure(rows: int = 1) -> tuple[Figure, Any]:
-    figure = Figure(figsize=(4.4, 3.0), layout="constrained")
+def new_figure(rows: int = 1, size: tuple[float, float] = (4.4, 3.0)) -> tuple[Figure, Any]:
+    """Return a figure of `size` inches and its axes, plain and without a ground of their own."""
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(rows, height_ratios=[3, 1][:rows])
     for each in np.atleast_1d(axes):
         each.spines[["top", "right"]].set_visible(False)
         each.spines[["left", "bottom"]].set_color(GRID)
         each.grid(color=GRID, linewidth=0.6, alpha=0.6)
         each.set_axisbelow(True)
-        each.tick_params(colors=INK, labelsize=8.5, color=GRID)
+        each.tick_params(which="both", labelcolor=INK, labelsize=8.5, color=GRID)
         for axis in (each.xaxis, each.yaxis):
             axis.label.set(color=INK, fontsize=9)
         each.patch.set_alpha(0)
@@ -143,11 +148,15 @@ def svg(figure: Figure, title: str) -> str:
 
 
 def standing_alone(drawn: str) -> str:
-    """Return an SVG as a file of its own, with its colours, light and dark."""
+    """Return an SVG as a file of its own, with its colours and its ground, light and dark."""
     light, dark = (
-        "".join(f"{variable}:{pair[i]};" for variable, pair in COLORS.items()) for i in (0, 1)
+        "".join(f"{variable}:{pair[i]};" for variable, pair in (COLORS | GROUND).items())
+        for i in (0, 1)
     )
-    style = f"<style>:root{{{light}}}@media(prefers-color-scheme:dark){{:root{{{dark}}}}}</style>"
+    style = (
+        f"<style>:root{{{light}background:var(--page)}}"
+        f"@media(prefers-color-scheme:dark){{:root{{{dark}}}}}</style>"
+    )
     return re.sub(r"(<svg[^>]*>)", rf"\1{style}", drawn, count=1)
 
 

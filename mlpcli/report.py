@@ -135,7 +135,7 @@ def page(runs: Sequence[Run], data_dir: str | None = None) -> str:
     best = tested[0]
     settings = best.saved.config
     return environment.from_string(text).render(
-        colors=plots.COLORS,
+        colors=plots.COLORS | plots.GROUND,
         groups=groups,
         best=best,
         several=_several(groups, tested) if len(runs) > 1 else None,

@@ -20,6 +20,7 @@ COMMANDS = {
     "download": "Fetch CIFAR-10 and unpack it.",
     "train": "Train a network from a configuration.",
     "eval": "Evaluate a checkpoint.",
+    "predict": "Say what is on pictures.",
     "gradcheck": "Prove the gradients of a configuration.",
     "report": "Write a page about runs, to look at.",
 }

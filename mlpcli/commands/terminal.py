@@ -37,7 +37,7 @@ def sparkline(values: Iterable[float]) -> str:
             return " "
         if low == high:
             return LEVELS[3]
-        # Divided first: the difference of two floats may be none, their shares are in [-1, 1].
+        # Divided first, for the difference of two large floats overflows.
         share = (number / scale - low / scale) / (high / scale - low / scale)
         return LEVELS[min(int(share * 8), 7)]
 

@@ -3,7 +3,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check torture bench results docs clean
+.PHONY: help install demo test check torture bench results pictures docs clean
 
 help:  ## List the targets.
 	@sed -n 's/^\([a-z]*\):.*##/\1	/p' $(MAKEFILE_LIST) | expand -t 10
@@ -42,8 +42,11 @@ torture: $(VENV)/test-installed  ## Try every fault and attack, for minutes, and
 bench: install  ## Time one training step beside its limit and its peers.
 	$(BIN)/python benchmarks/step.py
 
-results: $(VENV)/plot-installed  ## Train every configuration on CIFAR-10: table and picture.
+results: $(VENV)/plot-installed  ## Train every configuration on CIFAR-10, for the tables.
 	$(BIN)/python benchmarks/results.py
+
+pictures: $(VENV)/test-installed  ## Train on CIFAR-10, and make the README's pictures.
+	PYTHONPATH=tests $(BIN)/python benchmarks/pictures.py
 
 docs: $(VENV)/test-installed  ## Write what the README takes from the code and the measurements.
 	$(BIN)/python tests/readme.py

@@ -34,18 +34,30 @@ class Browser:
     def __init__(self, driver: webdriver.Chrome) -> None:
         self.driver = driver
 
-    def open(self, page: Path, width: int, *, dark: bool = False, printed: bool = False) -> None:
-        """Open a file as a window `width` pixels wide shows it, or as paper does."""
+    def open(
+        self,
+        page: Path,
+        width: int,
+        height: int = 900,
+        *,
+        dark: bool = False,
+        printed: bool = False,
+    ) -> None:
+        """Open a file as a window of so many pixels shows it, or as paper does."""
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         media = {"media": "print" if printed else "", "features": [scheme]}
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         self.driver.get(page.absolute().as_uri())
 
     def ask(self, expression: str) -> object:
         """Evaluate JavaScript on the page."""
         return self.driver.execute_script(f"return {expression}")
+
+    def screenshot(self) -> bytes:
+        """Return what is seen, as a PNG."""
+        return self.driver.get_screenshot_as_png()
 
     def console(self) -> list[str]:
         """Return what the page has complained of since it was last asked."""

@@ -64,7 +64,7 @@ def gradcheck(
 
     \b
     mlpcli gradcheck configs/note.yaml
-    mlpcli gradcheck configs/note.yaml --inject sign
+    mlpcli gradcheck configs/note.yaml --inject sign    # exits with 3
     mlpcli gradcheck configs/note.yaml --checkpoint runs/note-1
     mlpcli gradcheck --explain
     """

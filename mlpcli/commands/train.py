@@ -59,6 +59,7 @@ def train(
 
     \b
     mlpcli train configs/note.yaml
+    mlpcli train configs/fast.yaml -q
     mlpcli train configs/momentum.yaml --set training.epochs=5 --set seed=1
     mlpcli train --resume runs/note-1 --set training.epochs=40
     """

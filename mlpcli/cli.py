@@ -22,6 +22,7 @@ COMMANDS = {
     "eval": "Evaluate a checkpoint.",
     "predict": "Say what is on pictures.",
     "gradcheck": "Prove the gradients of a configuration.",
+    "config": "Show a configuration, or the schema of all.",
 }
 
 

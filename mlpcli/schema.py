@@ -11,7 +11,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from mlpcli.config import MAX_LAYERS, MAX_NAME, Config
-from mlpcli.strict_yaml import MAX_TEXT
+from mlpcli.strict_yaml import MAX_TEXT, dotted_keys
 
 Schema = dict[str, Any]
 
@@ -37,9 +37,18 @@ def of_config() -> Schema:
     return {"$schema": DRAFT, "title": "A configuration of mlpcli"} | root
 
 
+def of_keys() -> dict[str, Schema]:
+    """Return the schema of each key's value, by dotted key, as `optimizer.momentum`."""
+    root = of_config()
+    return {key: _within(root, key) for key in dotted_keys(Config)}
+
+
 def of_key(key: str) -> Schema:
-    """Return the schema of one key's value, as `optimizer.momentum`; raises KeyError for no key."""
-    schema = of_config()
+    """Return the schema of one key's value; raises KeyError where there is no such key."""
+    return of_keys()[key]
+
+
+def _within(schema: Schema, key: str) -> Schema:
     for name in key.split("."):
         schema = schema["properties"][name]
     return schema

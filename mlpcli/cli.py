@@ -23,6 +23,7 @@ COMMANDS = {
     "predict": "Say what is on pictures.",
     "gradcheck": "Prove the gradients of a configuration.",
     "report": "Write a page about runs, to look at.",
+    "config": "Show a configuration, or the schema of all.",
 }
 
 
@@ -102,6 +103,10 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911 - one return an exit code
     6 diverged, 7 locked, 128 + n ended by signal n.
     """
     debug = "--debug" in arguments
+    if "_MLPCLI_COMPLETE" in os.environ:
+        from mlpcli.commands import completion
+
+        completion.register()
     try:
         result: Any = cli.main(arguments, prog_name="mlpcli", standalone_mode=False)
         return result if isinstance(result, int) else 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import operator
 import re
 from collections.abc import Iterable
@@ -18,12 +19,18 @@ from typing import Any, Literal, get_type_hints
 import yaml
 
 from mlpcli import strict_yaml
-from mlpcli.errors import ConfigError
+from mlpcli.errors import ConfigError, printable
 from mlpcli.strict_yaml import Found
 
 # A checkpoint holds the weights, and to go on up to three more arrays of that size: what is read of
 # one is bounded by this, so what is trained has to be as well.
 MAX_WEIGHTS, MAX_LAYERS = 2**24, 100
+MAX_NAME = 60
+
+# Origins of values that no file and no `--set` gives.
+DEFAULT, OWN_NAME = "default", "the file's own name"
+
+COMMENTS_AT = 40  # the last column where the origins of a commented file begin
 
 
 def key(
@@ -159,8 +166,8 @@ class Config:
     training: TrainingConfig = TrainingConfig()
 
 
-def load(path: Path | str, sets: Iterable[str] = ()) -> Config:
-    """Read a configuration file, and the files that its `base:` names, then apply `--set` texts.
+def find(path: Path | str, sets: Iterable[str] = ()) -> dict[str, Found]:
+    """Return what a configuration file, the files that its `base:` names and `--set` texts say.
 
     Raises ConfigError for a file that cannot be read and for any key or value not understood.
     """
@@ -170,9 +177,24 @@ def load(path: Path | str, sets: Iterable[str] = ()) -> Config:
         found |= strict_yaml.read_set(Config, text)
     if "name" not in found or not found["name"].value:
         found["name"] = Found(
-            re.sub(r"[^\w.-]+|^[.-]+", "-", path.stem).strip("-")[:60] or "run", str(path)
+            re.sub(r"[^\w.-]+|^[.-]+", "-", path.stem).strip("-")[:MAX_NAME] or "run", OWN_NAME
         )
-    return build(found)
+    return found
+
+
+def load(path: Path | str, sets: Iterable[str] = ()) -> Config:
+    """Make a Config of what `find` returns; raises ConfigError, also where two keys disagree."""
+    return build(find(path, sets))
+
+
+def resolve(path: Path | str, sets: Iterable[str] = ()) -> dict[str, Found]:
+    """Return the value of every key and where it came from; raises ConfigError as `load` does."""
+    found = find(path, sets)
+    config = build(found)
+    return {
+        key: found.get(key) or Found(operator.attrgetter(key)(config), DEFAULT)
+        for key in strict_yaml.dotted_keys(Config)
+    }
 
 
 def build(found: dict[str, Found]) -> Config:
@@ -190,7 +212,7 @@ def build(found: dict[str, Found]) -> Config:
     config: Config = make(Config, "")
 
     def refuse(name: str, problem: str) -> None:
-        origin = found[name].origin if name in found else "default"
+        origin = found[name].origin if name in found else DEFAULT
         raise ConfigError(f"{origin}: {name}: {problem}")
 
     if not re.fullmatch(r"\w[\w.-]{0,59}", config.name):
@@ -225,6 +247,32 @@ def to_dict(config: Config) -> dict[str, Any]:
 def to_yaml(config: Config) -> str:
     """Return the resolved configuration as a file that `load` reads back to the same."""
     return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
+
+
+def to_commented_yaml(values: dict[str, Found]) -> str:
+    """Return what `resolve` did as a file that `load` reads back, with origins as comments."""
+    lines: list[tuple[str, str]] = []
+    section = ""
+    for key, found in values.items():
+        parent, _, name = key.rpartition(".")
+        if parent and parent != section:
+            lines.append((f"{parent}:", ""))
+        section = parent
+        indent = "  " if parent else ""
+        lines.append((f"{indent}{name}: {_in_one_line(found.value)}", printable(found.origin)))
+    column = max(len(line) for line, _ in lines if len(line) < COMMENTS_AT)
+    return "".join(
+        f"{line:{column}}  # {origin}\n" if origin else f"{line}\n" for line, origin in lines
+    )
+
+
+def _in_one_line(value: Any) -> str:
+    plain = list(value) if isinstance(value, tuple) else value
+    options: dict[str, Any] = {"default_flow_style": True, "allow_unicode": True, "width": math.inf}
+    text = yaml.safe_dump(plain, **options).removesuffix("\n...\n").removesuffix("\n")
+    if "\n" in text:
+        text = yaml.safe_dump(plain, default_style='"', **options).removesuffix("\n")
+    return text
 
 
 def from_dict(plain: Any, origin: str) -> Config:

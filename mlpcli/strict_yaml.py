@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -40,7 +41,10 @@ class Found:
 def read_file(
     root: type, path: Path, refined_by: tuple[Path, ...] = (), named_in: str = ""
 ) -> dict[str, Found]:
-    """Return a file's values by dotted key, on top of those of the `base:` file it may name."""
+    """Return a file's values by dotted key, on top of those of the `base:` file it may name.
+
+    Origins and errors name that file as from where `path` starts: relative if `path` is.
+    """
     try:
         # What a shell passes may be a pipe; what a file names may not.
         with open_regular(path) if refined_by else path.open("rb") as file:
@@ -62,7 +66,10 @@ def read_file(
         return found
     named_in = f"{base.origin}: base: "
     try:
-        base_path = (path.parent / base.value).resolve()
+        folder = path.resolve().parent if refined_by else path.parent
+        base_path = (folder / base.value).resolve()
+        typed = Path(os.path.normpath(path.parent / base.value))
+        shown = typed if typed.resolve() == base_path else base_path
     except (OSError, RuntimeError, ValueError) as error:
         raise ConfigError(f"{named_in}{shortened(base.value)}: {_reason(error)}") from None
     refined_by = (path.resolve(), *refined_by)
@@ -70,7 +77,7 @@ def read_file(
         raise ConfigError(f"{named_in}{shortened(base.value)} refines itself in a circle")
     if len(refined_by) > MAX_BASES:
         raise ConfigError(f"{named_in}found over {MAX_BASES} files that refine one another")
-    return read_file(root, base_path, refined_by, named_in) | found
+    return read_file(root, shown, refined_by, named_in) | found
 
 
 def read_set(root: type, text: str) -> dict[str, Found]:

@@ -51,6 +51,7 @@ NUMPY_FREE = {
     "strict_yaml",
     "config",
     "environment",
+    "schema",
     "runs",
     "cli",
 }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import operator
 import os
 import threading
 from pathlib import Path
@@ -10,11 +12,11 @@ from typing import get_args, get_type_hints
 
 import pytest
 from conftest import CONFIGS
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 from torture.configs import WRONG
 
-from mlpcli import config
+from mlpcli import config, strict_yaml
 from mlpcli.config import (
     AugmentConfig,
     Config,
@@ -183,9 +185,66 @@ configs = st.builds(
 @given(configs)
 def test_the_resolved_file_reads_back_to_the_same(before: Config) -> None:
     text = config.to_yaml(before)
-    found = config.strict_yaml.read_text(Config, text, "resolved")
+    found = strict_yaml.read_text(Config, text, "resolved")
     assert config.build(found) == before
     assert config.from_dict(config.to_dict(before), "saved") == before
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(configs, st.sets(st.sampled_from(list(strict_yaml.dotted_keys(Config)))))
+def test_what_is_shown_reads_back_to_the_same(
+    tmp_path: Path, wanted: Config, keys: set[str]
+) -> None:
+    pairs = [(key, operator.attrgetter(key)(wanted)) for key in sorted(keys)]
+    sets = [f"{key}={json.dumps(value)}" for key, value in pairs]
+    try:
+        values = config.resolve(CONFIGS / "best.yaml", sets)
+    except ConfigError:  # two keys disagree
+        reject()
+    for key in keys:
+        assert values[key].origin == "--set"
+    shown = tmp_path / "shown.yaml"
+    shown.write_text(config.to_commented_yaml(values), encoding="utf-8")
+    assert config.load(shown) == config.load(CONFIGS / "best.yaml", sets)
+
+
+def test_every_value_says_where_it_comes_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a").mkdir()
+    Path("b").mkdir()
+    Path("b/deep.yaml").write_text("threads: 3\nmodel: {activation: relu}\n")
+    Path("a/base.yaml").write_text(
+        "# a comment\nbase: ../b/deep.yaml\nseed: 1\nloss: squared_error"
+    )
+    Path("a/x.yaml").write_text("base: base.yaml\n\ndata:\n  val_size: 7\nseed: 2\n")
+    values = config.resolve("a/x.yaml", ["data.val_seed=5"])
+    assert list(values) == list(strict_yaml.dotted_keys(Config))
+    found = {key: (value.value, value.origin) for key, value in values.items()}
+    assert found == found | {
+        "name": ("x", "the file's own name"),
+        "seed": (2, "a/x.yaml:5"),
+        "threads": (3, "b/deep.yaml:1"),
+        "data.val_size": (7, "a/x.yaml:4"),
+        "data.val_seed": (5, "--set"),
+        "model.activation": ("relu", "b/deep.yaml:2"),
+        "loss": ("squared_error", "a/base.yaml:4"),
+        "training.epochs": (20, "default"),
+    }
+    whole = config.resolve(tmp_path / "a/x.yaml")
+    assert whole["loss"].origin == f"{tmp_path}/a/base.yaml:4"
+    Path("a/link.yaml").symlink_to("../b/deep.yaml")
+    Path("a/y.yaml").write_text("base: link.yaml")
+    assert config.resolve("a/y.yaml")["threads"].origin == "a/link.yaml:1"
+
+
+def test_a_base_behind_a_link_names_its_own_base_from_where_it_lies(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "deep.yaml").write_text("base: deeper.yaml")
+    (tmp_path / "b" / "deeper.yaml").write_text("seed: 7")
+    (tmp_path / "deep.yaml").symlink_to("b/deep.yaml")
+    assert load(tmp_path, "base: deep.yaml").seed == 7
 
 
 @pytest.mark.parametrize(

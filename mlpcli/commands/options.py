@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from mlpcli import config as configuration
 from mlpcli.config import Config
@@ -33,11 +34,37 @@ class _Share(click.FloatRange):
 SHARE = _Share(0, 1)
 
 
+def _complete_set(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem[str]]:
+    """Propose `key=` for the keys, and after `=` the values of a key that has few."""
+    from mlpcli.schema import of_keys
+
+    keys = of_keys()
+    key, equals, _ = incomplete.partition("=")
+    if not equals:
+        proposed = {f"{name}=": own["description"] for name, own in keys.items()}
+    else:
+        proposed = {f"{key}={value}": None for value in _few_values(keys.get(key, {}))}
+    return [
+        CompletionItem(value, help=text)
+        for value, text in proposed.items()
+        if value.startswith(incomplete)
+    ]
+
+
+def _few_values(schema: dict[str, Any]) -> list[str]:
+    kinds = schema.get("type", ())
+    names = list(schema.get("enum", ()))
+    return names + ["true", "false"] * ("boolean" in kinds) + ["null"] * ("null" in kinds)
+
+
 sets = click.option(
     "--set",
     "sets",
     metavar="KEY=VALUE",
     multiple=True,
+    shell_complete=_complete_set,
     help="Change a key of the configuration, as in optimizer.learning_rate=0.05.",
 )
 data_dir = click.option(

@@ -77,8 +77,9 @@ def _formats() -> list[str]:
 def _small(picture: Image.Image) -> Image.Image:
     """Return the middle square as RGB, 32×32, upright and opaque."""
     orientation = 1
-    with contextlib.suppress(Exception):  # broken EXIF data turn nothing
-        orientation = picture.getexif().get(ORIENTATION, 1)
+    if picture.format != "TIFF":  # which Pillow has turned already
+        with contextlib.suppress(Exception):  # broken EXIF data turn nothing
+            orientation = picture.getexif().get(ORIENTATION, 1)
     colored = _colored(picture)
     width, height = colored.size
     side = min(width, height)

@@ -21,6 +21,7 @@ COMMANDS = {
     "train": "Train a network from a configuration.",
     "eval": "Evaluate a checkpoint.",
     "gradcheck": "Prove the gradients of a configuration.",
+    "sweep": "Train a grid of configurations, on all cores or a cluster.",
 }
 
 

@@ -22,7 +22,7 @@ STOREYS = [
     {"schema", "sweeps"},
     {"nn", "cifar10"},
     {"features", "flaws", "diagnosis", "equations", "runs", "statistics", "pictures", "plots"},
-    {"warps", "checkpoint"},
+    {"warps", "checkpoint", "trials"},
     {"inputs"},
     {"minibatches"},
     {"evaluation"},
@@ -52,6 +52,8 @@ NUMPY_FREE = {
     "config",
     "environment",
     "runs",
+    "sweeps",
+    "trials",
     "cli",
 }
 

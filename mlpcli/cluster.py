@@ -15,12 +15,12 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
 import dask
 from distributed import Client, Future, LocalCluster, Reschedule, get_worker
-from distributed.diagnostics.plugin import WorkerPlugin
 
 from mlpcli import environment
 from mlpcli.config import Config, DataConfig
@@ -45,13 +45,30 @@ def local(workers: int) -> Iterator[Client]:
     # Nothing is to be killed or halted for its memory: the system does that where it must.
     options = {"host": "127.0.0.1", "dashboard_address": None, "memory_limit": 0}
     settings = {"distributed.worker.profile.enabled": False}
-    with (
-        dask.config.set(settings),
-        LocalCluster(workers, threads_per_worker=1, silence_logs=_level(), **options) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        client.register_plugin(_IgnoreInterrupt())
-        yield client
+    with contextlib.ExitStack() as stack, dask.config.set(settings):
+        try:
+            with _without_interrupts():
+                cluster = LocalCluster(
+                    n_workers=workers, threads_per_worker=1, silence_logs=_level(), **options
+                )
+        except RuntimeError as error:
+            raise MlpcliError(f"no worker processes can be started: {error}") from error
+        stack.enter_context(cluster)
+        yield stack.enter_context(Client(cluster, set_as_default=False))
+
+
+@contextlib.contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Keep Ctrl-C from all processes started within, now or later, by the threads made within.
+
+    A terminal sends it to every process; it is this one that then tells the others to stop.
+    """
+    resource_tracker.ensure_running()  # where it is not, its start lets Ctrl-C through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager
@@ -85,7 +102,6 @@ def train(
     finished: queue.SimpleQueue[Future[Outcome]] = queue.SimpleQueue()
     folders = [str(entry.run.folder.absolute()) for entry in entries]
     configs = [entry.trial.config for entry in entries]
-    interruptions.to_save = True
     futures = client.map(_train, folders, configs, pure=False)
     waiting = {future.key: entry for future, entry in zip(futures, entries, strict=True)}
     try:
@@ -93,9 +109,8 @@ def train(
             future.add_done_callback(finished.put)
         while waiting:
             if (number := interruptions.received) is not None:
-                left = f"{len(waiting)} of {len(entries)} trials are left"
-                message = f"{signal.Signals(number).name}: {left}; the same command goes on"
-                raise InterruptedRunError(number, message)
+                left = f"{signal.Signals(number).name}: {len(waiting)} trials are left"
+                raise InterruptedRunError(number, f"{left}; the same command goes on with them")
             with contextlib.suppress(queue.Empty):
                 future = finished.get(timeout=POLL_SECONDS)
                 entry = waiting.pop(future.key)
@@ -120,13 +135,6 @@ def _level() -> int:
 
 
 # What follows runs on a worker.
-
-
-class _IgnoreInterrupt(WorkerPlugin):
-    """Ctrl-C in a terminal is sent to workers too, but it is for the sweep to stop them."""
-
-    def setup(self, worker: Any) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _train(folder: str, config: Config) -> Outcome:

@@ -166,7 +166,8 @@ class _Contents:
                 self._read_changes(node)
             elif name == "grid":
                 for dotted, at, values in self.reader.entries(node, name, DOTTED_KEYS):
-                    self.grid[self._varied(dotted, at)] = self._values(values, dotted)
+                    self._require_variable(dotted, at)
+                    self.grid[dotted] = self._values(values, dotted)
             elif name == "random":
                 self._read_random(node, where)
             else:
@@ -223,7 +224,8 @@ class _Contents:
                 self.draw_seed = self._own(value, _Random, "random.", name)
             else:
                 for dotted, at, options in self.reader.entries(value, "random.keys", DOTTED_KEYS):
-                    self.random[self._varied(dotted, at)] = self._options(options, dotted, at)
+                    self._require_variable(dotted, at)
+                    self.random[dotted] = self._options(options, dotted, at)
         for name in ("draws", "keys"):
             if name not in given:
                 raise ConfigError(f"{where}: random: expected the keys draws and keys, no {name}")
@@ -249,8 +251,8 @@ class _Contents:
             raise ConfigError(f"{where}: {dotted}.low: found {low}, expected above 0 for log: true")
         return _Range(low, high, log, where)
 
-    def _varied(self, dotted: str, where: str) -> str:
-        """Return a key that can be varied; raises ConfigError for any other."""
+    def _require_variable(self, dotted: str, where: str) -> None:
+        """Raise ConfigError for what is no key, or none that a sweep can vary."""
         cls, _, name = self.reader.resolve(dotted, where)
         hint = get_type_hints(cls)[name]
         if dataclasses.is_dataclass(hint):
@@ -262,7 +264,6 @@ class _Contents:
             raise ConfigError(f"{where}: seed: found as a key to vary, expected under seeds:")
         if dotted in self.varied:
             raise ConfigError(f"{where}: {dotted}: found in grid and in random, expected in one")
-        return dotted
 
     def _values(self, node: Any, dotted: str) -> list[Found]:
         """Return the values of a list, none of them twice."""
@@ -275,8 +276,8 @@ class _Contents:
         return found
 
     def _value(self, node: Any, dotted: str) -> Found:
-        cls, prefix, name = self.reader.resolve(dotted, "")
-        ((_, found),) = self.reader.value(node, cls, prefix, name)
+        owner = self.reader.resolve(dotted, self.reader.source)
+        ((_, found),) = self.reader.value(node, *owner)
         return found
 
     def _own(self, node: Any, cls: type, prefix: str, name: str) -> Any:

@@ -80,6 +80,7 @@ def sweep(
         waiting = [entry for entry in entries if entry.outcome is None]
         bar.start(len(entries), len(waiting))
         with _csv(folder, plan, entries) as write, Interruptions() as interruptions:
+            interruptions.to_save = True  # there are workers to stop first
             if waiting:
                 local = cluster.local(min(workers, len(waiting)))
                 with cluster.remote(scheduler) if scheduler else local as client:

@@ -37,8 +37,7 @@ class Trial:
     config: Config
 
     def __str__(self) -> str:
-        named = self.values | {"seed": self.config.seed}
-        return " ".join(f"{name}={text(value)}" for name, value in named.items())
+        return _joined(self.values | {"seed": self.config.seed})
 
 
 @dataclass(frozen=True)
@@ -80,14 +79,17 @@ def _trial(base: dict[str, Found], varied: dict[str, Found], seed: dict[str, Fou
     try:
         trial = Trial(values, configuration.build(found))
     except ConfigError as error:
-        named = values | {name: found.value for name, found in seed.items()}
-        which = " ".join(f"{name}={text(value)}" for name, value in named.items())
+        which = _joined(values | {name: found.value for name, found in seed.items()})
         raise ConfigError(f"{error} (in the trial {which})") from None
     if trial.config.data.val_size == 0:
         origin = found["data.val_size"].origin
         expected = "a validation split, by which trials are ranked"
         raise ConfigError(f"{origin}: data.val_size: found 0, expected {expected}")
     return trial
+
+
+def _joined(values: dict[str, Any]) -> str:
+    return " ".join(f"{name}={text(value)}" for name, value in values.items())
 
 
 def text(value: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
 import shlex
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from mlpcli.signals import Interruptions
 from mlpcli.sweeps import Sweep
 from mlpcli.trials import Entry
 
+ADDRESS = r"(tcp|tls|ucx|wss?)://\S+:\d+"
 CSV_SECONDS = 1  # between two writings of sweep.csv: there may be thousands of trials
 
 
@@ -62,6 +64,9 @@ def sweep(
     """
     if workers is not None and scheduler is not None:
         raise ConfigError("--workers and --scheduler exclude one another")
+    if scheduler is not None and not re.fullmatch(ADDRESS, scheduler):
+        found = printable(scheduler)
+        raise ConfigError(f"--scheduler: found {found}, expected an address as in tcp://HOST:8786")
     plan = sweeps.load(file, sets)
     threads = plan.trials[0].config.threads  # as that of all others: no sweep varies it
     cores = environment.usable_cores()

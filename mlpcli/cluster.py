@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import dask
-from distributed import Client, Future, LocalCluster, Reschedule, get_worker
+from distributed import Client, Future, KilledWorker, LocalCluster, Reschedule, get_worker
 
 from mlpcli import environment
 from mlpcli.config import Config, DataConfig
@@ -43,13 +43,19 @@ def local(workers: int) -> Iterator[Client]:
     They inherit the variables of every BLAS, so `environment.set_threads` comes first.
     """
     # Nothing is to be killed or halted for its memory: the system does that where it must.
+    log.debug("%s worker processes on this machine", workers)
     options = {"host": "127.0.0.1", "dashboard_address": None, "memory_limit": 0}
+    port = {"dashboard_address": "127.0.0.1:0"}  # any that is free: another sweep may have 8787
     settings = {"distributed.worker.profile.enabled": False}
     with contextlib.ExitStack() as stack, dask.config.set(settings):
         try:
             with _without_interrupts():
                 cluster = LocalCluster(
-                    n_workers=workers, threads_per_worker=1, silence_logs=_level(), **options
+                    n_workers=workers,
+                    threads_per_worker=1,
+                    scheduler_kwargs=port,
+                    silence_logs=_level(),
+                    **options,
                 )
         except RuntimeError as error:
             raise MlpcliError(f"no worker processes can be started: {error}") from error
@@ -100,24 +106,40 @@ def train(
     if not client.nthreads():
         warn("no worker has joined the scheduler yet; waiting for one")
     finished: queue.SimpleQueue[Future[Outcome]] = queue.SimpleQueue()
-    folders = [str(entry.run.folder.absolute()) for entry in entries]
-    configs = [entry.trial.config for entry in entries]
-    futures = client.map(_train, folders, configs, pure=False)
-    waiting = {future.key: entry for future, entry in zip(futures, entries, strict=True)}
-    try:
+    waiting: dict[Future[Outcome], Entry] = {}
+
+    def submit(some: Sequence[Entry]) -> None:
+        folders = [str(entry.run.folder.absolute()) for entry in some]
+        configs = [entry.trial.config for entry in some]
+        futures = client.map(_train, folders, configs, pure=False)
+        waiting.update(zip(futures, some, strict=True))
         for future in futures:
             future.add_done_callback(finished.put)
+
+    try:
+        submit(entries)
         while waiting:
             if (number := interruptions.received) is not None:
                 left = f"{signal.Signals(number).name}: {len(waiting)} trials are left"
                 raise InterruptedRunError(number, f"{left}; the same command goes on with them")
-            with contextlib.suppress(queue.Empty):
+            try:
                 future = finished.get(timeout=POLL_SECONDS)
-                entry = waiting.pop(future.key)
-                entry.outcome = _outcome(future)
-                yield entry
+            except queue.Empty:
+                continue
+            entry = waiting.pop(future)
+            if _is_blamed_for_another(future, entry):
+                submit([entry])
+                continue
+            entry.outcome = _outcome(future)
+            yield entry
     finally:
-        client.cancel(futures)
+        client.cancel(list(waiting))
+
+
+def _is_blamed_for_another(future: Future[Outcome], entry: Entry) -> bool:
+    """Whether workers died while the trial was only waiting for one: it has no lock yet."""
+    died = future.status == "error" and isinstance(future.exception(), KilledWorker)
+    return died and not (entry.run.folder / "lock").exists()
 
 
 def _outcome(future: Future[Outcome]) -> Outcome:
@@ -126,6 +148,8 @@ def _outcome(future: Future[Outcome]) -> Outcome:
     if future.status == "cancelled":
         return Outcome(None, "the scheduler is gone", 1)
     error = future.exception()
+    if isinstance(error, KilledWorker):
+        return Outcome(None, f"{error.allowed_failures + 1} workers died of it", 1)
     return Outcome(None, f"{type(error).__name__}: {error}", 1)
 
 

@@ -32,13 +32,14 @@ LONG = """
 base: BASE
 set:
   model.hidden: [16]
-  training.epochs: 800
+  training.epochs: 500
   training.checkpoint_steps: 50
   data.val_size: 50
 grid: {optimizer.learning_rate: [0.05, 0.2]}
 seeds: [0, 1]
 """
 DIVERGES = ", 1e300"
+ONE_WORKER = ("--workers", "1", "--set", "threads=1")
 
 # Every process that imports it writes its number into a file each time that it reads the data.
 WATCHED = """
@@ -213,6 +214,39 @@ def test_a_worker_that_is_killed_costs_no_trial_and_no_more_than_what_was_not_sa
     require_same(trial, tmp_path / "alone" / "trial-1")
 
 
+def test_a_trial_that_workers_die_of_fails_and_one_that_waited_behind_it_does_not(
+    shapes_dir: Path, tmp_path: Path
+) -> None:
+    sweep = write_sweep(
+        tmp_path, LONG.replace("[0, 1]", "[0]").replace("epochs: 500", "epochs: 200")
+    )
+    trial = tmp_path / "runs" / "sweep" / "trial-1"
+    with subprocess.Popen(
+        [*MLPCLI, "sweep", str(sweep), "--data-dir", str(shapes_dir), *ONE_WORKER],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        dead = ""
+        for _ in range(4):
+            until(lambda: holder(trial) not in ("", dead))  # noqa: B023 - called at once
+            dead = holder(trial)
+            os.kill(int(dead), signal.SIGKILL)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    failed, trained, error = stderr.splitlines()
+    assert failed.startswith("warning: runs/sweep/trial-1 failed: 4 workers died of it (optimizer")
+    assert trained.startswith("runs/sweep/trial-2  val ")
+    assert error == "error: 1 of 2 trials failed: runs/sweep/trial-1: 4 workers died of it"
+
+
+def holder(run: Path) -> str:
+    """The process that trains a run, or has died while it did."""
+    lock = run / "lock"
+    return lock.read_text().strip() if lock.exists() else ""
+
+
 def epoch_of(run: Path) -> int:
     last = run / "checkpoints" / "last.npz"
     return checkpoint.load(last).epoch if last.exists() else 0
@@ -264,7 +298,7 @@ def test_a_sweep_that_is_stopped_leaves_no_process_and_goes_on(
         assert mlpcli(*sweep[3:], "--workers", 2).returncode == 0
         after = (folder / "trial-1" / "metrics.csv").read_text().splitlines()
         assert after[: reached + 1] == before[: reached + 1]
-        assert len(after) == 801
+        assert len(after) == 501
 
 
 def group(leader: int) -> list[psutil.Process]:

@@ -16,14 +16,14 @@ import click
 from mlpcli import environment, sweeps, trials
 from mlpcli.commands import options
 from mlpcli.config import Config
-from mlpcli.errors import ConfigError, FailedTrialsError, printable
+from mlpcli.errors import ConfigError, FailedTrialsError, MlpcliError, printable
 from mlpcli.files import expanded, locked, remove_stale
 from mlpcli.signals import Interruptions
 from mlpcli.sweeps import Sweep
 from mlpcli.trials import Entry
 
 ADDRESS = r"(tcp|tls|ucx|wss?)://\S+:\d+"
-CSV_SECONDS = 1  # between two writings of sweep.csv: there may be thousands of trials
+CSV_SECONDS = 1
 
 
 @click.command()
@@ -84,14 +84,14 @@ def sweep(
         entries = trials.entries(plan, folder)
         waiting = [entry for entry in entries if entry.outcome is None]
         bar.start(len(entries), len(waiting))
-        with _csv(folder, plan, entries) as write, Interruptions() as interruptions:
+        with _csv(folder, plan, entries, bar) as update, Interruptions() as interruptions:
             interruptions.to_save = True  # there are workers to stop first
             if waiting:
                 local = cluster.local(min(workers, len(waiting)))
                 with cluster.remote(scheduler) if scheduler else local as client:
                     for entry in cluster.train(client, waiting, interruptions, bar.warn):
                         bar.show(entry)
-                        write()
+                        update()
     _print(plan, folder, entries, as_json)
     failed = [entry for entry in entries if entry.outcome and entry.outcome.error]
     if failed and (first := failed[0].outcome):
@@ -115,21 +115,29 @@ def _placed(plan: Sweep, threads: int, data_dir: Path | None) -> Sweep:
 
 
 @contextlib.contextmanager
-def _csv(folder: Path, plan: Sweep, entries: list[Entry]) -> Iterator[Callable[[], None]]:
-    """Keep `sweep.csv` up to date: within a second while trials finish, and whatever ends it."""
-    written = 0.0
+def _csv(
+    folder: Path, plan: Sweep, entries: list[Entry], bar: _Bar
+) -> Iterator[Callable[[], None]]:
+    """Write `sweep.csv` at the end, whatever that is, and where it is due at each call till then.
 
-    def write() -> None:
-        nonlocal written
-        if time.monotonic() - written >= CSV_SECONDS:
+    A sweep of thousands of trials does not write it for each.
+    """
+    due = 0.0
+
+    def update() -> None:
+        nonlocal due
+        if time.monotonic() < due:
+            return
+        try:
             trials.write_csv(folder / trials.CSV, plan, entries)
-            written = time.monotonic()
+        except MlpcliError as error:
+            bar.warn(f"{error}; the sweep goes on")
+        due = time.monotonic() + CSV_SECONDS
 
     try:
-        yield write
+        yield update
     finally:
-        written = 0.0
-        write()
+        trials.write_csv(folder / trials.CSV, plan, entries)
 
 
 class _Bar:

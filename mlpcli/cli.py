@@ -22,6 +22,7 @@ COMMANDS = {
     "eval": "Evaluate a checkpoint.",
     "predict": "Say what is on pictures.",
     "gradcheck": "Prove the gradients of a configuration.",
+    "sweep": "Train a grid of configurations, on all cores or a cluster.",
     "report": "Write a page about runs, to look at.",
     "config": "Show a configuration, or the schema of all.",
 }

@@ -166,6 +166,17 @@ class Config:
     training: TrainingConfig = TrainingConfig()
 
 
+# Keys that change nothing of what is learned, but for the last bits: the run's name, the threads,
+# where the same files lie, how often the state is saved.
+UNLEARNED = {
+    "name",
+    "threads",
+    "data.dir",
+    "training.checkpoint_seconds",
+    "training.checkpoint_steps",
+}
+
+
 def find(path: Path | str, sets: Iterable[str] = ()) -> dict[str, Found]:
     """Return what a configuration file, the files that its `base:` names and `--set` texts say.
 
@@ -176,9 +187,7 @@ def find(path: Path | str, sets: Iterable[str] = ()) -> dict[str, Found]:
     for text in sets:
         found |= strict_yaml.read_set(Config, text)
     if "name" not in found or not found["name"].value:
-        found["name"] = Found(
-            re.sub(r"[^\w.-]+|^[.-]+", "-", path.stem).strip("-")[:MAX_NAME] or "run", OWN_NAME
-        )
+        found["name"] = Found(name_of(path), OWN_NAME)
     return found
 
 
@@ -195,6 +204,11 @@ def resolve(path: Path | str, sets: Iterable[str] = ()) -> dict[str, Found]:
         key: found.get(key) or Found(operator.attrgetter(key)(config), DEFAULT)
         for key in strict_yaml.dotted_keys(Config)
     }
+
+
+def name_of(path: Path) -> str:
+    """Return the name that a file gives to its run: its own, without what a name cannot have."""
+    return re.sub(r"[^\w.-]+|^[.-]+", "-", path.stem).strip("-")[:MAX_NAME] or "run"
 
 
 def build(found: dict[str, Found]) -> Config:
@@ -279,6 +293,12 @@ def from_dict(plain: Any, origin: str) -> Config:
     """Read what `to_dict` returned, as strictly as a file; `origin` names it in errors."""
     text = yaml.safe_dump(plain, sort_keys=False)
     return build(strict_yaml.read_text(Config, text, origin, numbered=False))
+
+
+def learned(config: Config) -> tuple[Any, ...]:
+    """Return the values of all keys but `UNLEARNED`: two runs with the same learn the same."""
+    keys = (key for key in strict_yaml.dotted_keys(Config) if key not in UNLEARNED)
+    return tuple(operator.attrgetter(key)(config) for key in keys)
 
 
 def differences(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:

@@ -55,14 +55,14 @@ def describe() -> dict[str, Any]:
         "python": platform.python_version(),
         "numpy": importlib.metadata.version("numpy"),
         "blas": f"{blas['name']} {blas['version']}",
-        "threads": _threads(),
+        "threads": threads(),
         "processor": _processor(),
         "simd": " ".join(config["SIMD Extensions"].get("found", [])[-1:]),
         "platform": platform.platform(),
     }
 
 
-def _threads() -> int:
+def threads() -> int:
     """Return what BLAS was told, or every usable core where it was told nothing sensible."""
     told = os.environ.get(THREAD_VARIABLES[0], "")
     return int(told) if told.isdecimal() and int(told) else usable_cores()

@@ -51,6 +51,14 @@ class LockedError(MlpcliError):
     exit_code = 7
 
 
+class FailedTrialsError(MlpcliError):
+    """Trials of a sweep failed: the exit code of the first of them."""
+
+    def __init__(self, exit_code: int, message: str) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 class InterruptedRunError(MlpcliError):
     """A signal ended the run, after its state was saved: exit code 128 + signal number."""
 

@@ -13,8 +13,8 @@ from typing import Any, Protocol
 
 from mlpcli import checkpoint, environment, runs
 from mlpcli.checkpoint import Checkpoint
-from mlpcli.cifar10 import dataset
-from mlpcli.config import Config, differences, to_dict
+from mlpcli.cifar10.dataset import Dataset, load_train_val
+from mlpcli.config import UNLEARNED, Config, DataConfig, differences, to_dict
 from mlpcli.environment import BITS_DEPEND_ON
 from mlpcli.errors import CheckpointError, DivergedError, InterruptedRunError, MlpcliError
 from mlpcli.files import locked, remove_stale
@@ -24,17 +24,9 @@ from mlpcli.training import EpochResult, Progress, Training
 
 log = logging.getLogger(__name__)
 
-# What may differ when a run is resumed: longer training, how often it is saved, where the same
-# files lie now. The threads are compared as part of the environment.
-MAY_CHANGE = {
-    "name",
-    "threads",
-    "data.dir",
-    "training.epochs",
-    "training.patience",
-    "training.checkpoint_seconds",
-    "training.checkpoint_steps",
-}
+# What may differ when a run is resumed: longer training, and what is not learned from. The threads
+# are compared as part of the environment.
+MAY_CHANGE = UNLEARNED | {"training.epochs", "training.patience"}
 
 
 class Reporter(Protocol):
@@ -53,7 +45,7 @@ def start(
 
     Raises DataError, DivergedError, and InterruptedRunError after a signal, with the state saved.
     """
-    training = Training(config, dataset.load_train_val(config.data))
+    training = Training(config, load_train_val(config.data))
     run = runs.create(runs_dir, config.name)
     with locked(run.folder):
         return _run(training, run, reporter, interruptions)
@@ -67,9 +59,11 @@ def resume(
     interruptions: Interruptions,
     *,
     strict: bool,
+    read: Callable[[DataConfig], Dataset] = load_train_val,
 ) -> dict[str, Any]:
     """Go on with a run from its checkpoint `last`, as if it had never stopped; return its summary.
 
+    A process that trains one run after another may `read` the data once for all of them.
     Raises CheckpointError where the configuration or the data are not those of the run, and if
     `strict` where the environment is not, and LockedError while another process trains it.
     """
@@ -83,7 +77,7 @@ def resume(
             log.debug("%s: goes on from epoch %s, step %s", last, saved.epoch, f"{saved.step:,}")
             _require_same_config(saved, config, last)
             _compare_environments(saved, last, reporter, strict)
-        training = Training(config, dataset.load_train_val(config.data))
+        training = Training(config, read(config.data))
         if saved is not None:
             was, now = saved.data_digest, training.dataset.digest
             if was != now:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mlpcli import checkpoint, config, plots
 from mlpcli.checkpoint import Checkpoint
 from mlpcli.cifar10.dataset import Split
-from mlpcli.config import Config, differences
+from mlpcli.config import UNLEARNED, Config, differences
 from mlpcli.errors import CheckpointError, printable
 from mlpcli.evaluation import Confusion, confusion_matrix, predict, split_for
 from mlpcli.plots import Line
@@ -31,14 +31,7 @@ TEMPLATES = 96  # units of the first layer that are shown
 IMAGES = 12  # test images that are shown, right ones and wrong ones each
 
 # What makes no other network: runs that differ in nothing else are seeds of one configuration.
-NO_OTHER = {
-    "seed",
-    "name",
-    "threads",
-    "data.dir",
-    "training.checkpoint_seconds",
-    "training.checkpoint_steps",
-}
+NO_OTHER = UNLEARNED | {"seed"}
 
 
 @dataclass(frozen=True)

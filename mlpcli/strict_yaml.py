@@ -45,25 +45,18 @@ def read_file(
 
     Origins and errors name that file as from where `path` starts: relative if `path` is.
     """
-    try:
-        # What a shell passes may be a pipe; what a file names may not.
-        with open_regular(path) if refined_by else path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
-    except FileNotFoundError:
-        raise ConfigError(f"{named_in}{path}: no such configuration file") from None
-    except (OSError, ValueError) as error:  # a ValueError: a zero byte in the path
-        raise ConfigError(f"{named_in}{path}: cannot be read: {_reason(error)}") from None
-    if len(raw) > MAX_BYTES:
-        raise ConfigError(f"{path}: over 64 KiB, too long for a configuration")
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"{path}:{line}: not UTF-8 text (byte {error.start})") from None
+    text = read_source(path, named_in, may_be_pipe=not refined_by)
     found = read_text(root, text, str(path))
     base = found.pop("base", None)
     if base is None:
         return found
+    return read_base(root, base, path, refined_by) | found
+
+
+def read_base(
+    root: type, base: Found, path: Path, refined_by: tuple[Path, ...] = ()
+) -> dict[str, Found]:
+    """Return the values of the file that the file `path` names as its `base:`."""
     named_in = f"{base.origin}: base: "
     try:
         folder = path.resolve().parent if refined_by else path.parent
@@ -77,7 +70,26 @@ def read_file(
         raise ConfigError(f"{named_in}{shortened(base.value)} refines itself in a circle")
     if len(refined_by) > MAX_BASES:
         raise ConfigError(f"{named_in}found over {MAX_BASES} files that refine one another")
-    return read_file(root, shown, refined_by, named_in) | found
+    return read_file(root, shown, refined_by, named_in)
+
+
+def read_source(path: Path, named_in: str = "", *, may_be_pipe: bool = True) -> str:
+    """Return a file's text; raises ConfigError where it cannot be read or is no text."""
+    try:
+        # What a shell passes may be a pipe; what a file names may not.
+        with path.open("rb") if may_be_pipe else open_regular(path) as file:
+            raw = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise ConfigError(f"{named_in}{path}: no such configuration file") from None
+    except (OSError, ValueError) as error:  # a ValueError: a zero byte in the path
+        raise ConfigError(f"{named_in}{path}: cannot be read: {_reason(error)}") from None
+    if len(raw) > MAX_BYTES:
+        raise ConfigError(f"{path}: over 64 KiB, too long for a configuration")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}:{line}: not UTF-8 text (byte {error.start})") from None
 
 
 def read_set(root: type, text: str) -> dict[str, Found]:
@@ -87,26 +99,15 @@ def read_set(root: type, text: str) -> dict[str, Found]:
         raise ConfigError(
             f"--set {shortened(text)}: expected KEY=VALUE, as in optimizer.learning_rate=0.05"
         )
-    reader = _Reader(root, "--set", numbered=False)
-    cls, prefix = root, ""
-    *parents, name = path.strip().split(".")
-    for part in parents:
-        inner = get_type_hints(cls).get(part)
-        if not dataclasses.is_dataclass(inner):
-            reader.unknown("--set", path, prefix, cls)
-        cls, prefix = inner, f"{prefix}{part}."  # type: ignore[assignment]
-    if name not in get_type_hints(cls):
-        reader.unknown("--set", path, prefix, cls)
+    reader = Reader(root, "--set", numbered=False)
+    cls, prefix, name = reader.resolve(path.strip(), "--set")
     return dict(reader.value(reader.compose(value), cls, prefix, name))
 
 
 def read_text(root: type, text: str, source: str, *, numbered: bool = True) -> dict[str, Found]:
     """Return the values of a whole document; `source` names it in errors."""
-    reader = _Reader(root, source, numbered)
-    node = reader.compose(text)
-    if node is None or (isinstance(node, yaml.ScalarNode) and node.value == ""):
-        keys = ", ".join(get_type_hints(root))
-        raise ConfigError(f"{source}: empty; expected some of the keys {keys}")
+    reader = Reader(root, source, numbered)
+    node = reader.document(text)
     return dict(reader.mapping(node, root, ""))
 
 
@@ -120,7 +121,7 @@ def dotted_keys(root: type, prefix: str = "") -> Iterator[str]:
 
 
 @dataclass(frozen=True)
-class _Reader:
+class Reader:
     """Reads nodes of one source as `root`; errors name the source, and the line if `numbered`."""
 
     root: type
@@ -129,6 +130,14 @@ class _Reader:
 
     def at(self, mark: Any) -> str:
         return f"{self.source}:{mark.line + 1}" if self.numbered and mark else self.source
+
+    def document(self, text: str) -> Any:
+        """Return the node of a whole document; raises ConfigError where it is empty."""
+        node = self.compose(text)
+        if node is None or (isinstance(node, yaml.ScalarNode) and node.value == ""):
+            keys = ", ".join(get_type_hints(self.root))
+            raise ConfigError(f"{self.source}: empty; expected some of the keys {keys}")
+        return node
 
     def compose(self, text: str) -> Any:
         """Return the node of a text's one document, or None where it holds nothing."""
@@ -153,12 +162,24 @@ class _Reader:
     def mapping(self, node: Any, cls: type, prefix: str) -> Iterator[tuple[str, Found]]:
         """Yield dotted keys and values of a mapping node that stands for `cls`."""
         hints = get_type_hints(cls)
+        keys = f"the keys {', '.join(hints)}"
+        for name, where, value_node in self.entries(node, prefix[:-1], keys):
+            if name == "base" and not prefix and self.numbered:
+                base = self.scalar(value_node, str, "base")
+                yield name, Found(base, where)
+            elif name not in hints:
+                self.unknown(where, prefix + name, prefix, cls)
+            else:
+                yield from self.value(value_node, cls, prefix, name)
+
+    def entries(self, node: Any, path: str, expected: str) -> Iterator[tuple[str, str, Any]]:
+        """Yield name, place and value node of what a mapping node holds, each name once."""
         if not isinstance(node, yaml.MappingNode):
-            name = f" {prefix[:-1]}:" if prefix else ""
+            name = f" {path}:" if path else ""
             raise ConfigError(
-                f"{self.at(node.start_mark)}:{name} found {_describe(node)}, "
-                f"expected the keys {', '.join(hints)}"
+                f"{self.at(node.start_mark)}:{name} found {_describe(node)}, expected {expected}"
             )
+        prefix = f"{path}." if path else ""
         seen: dict[str, int] = {}
         for key_node, value_node in node.value:
             where, name = self.at(key_node.start_mark), key_node.value
@@ -167,13 +188,33 @@ class _Reader:
             if name in seen:
                 raise ConfigError(f"{where}: {prefix}{name}: set twice, first in line {seen[name]}")
             seen[name] = key_node.start_mark.line + 1
-            if name == "base" and not prefix and self.numbered:
-                base = self.scalar(value_node, str, "base")
-                yield name, Found(base, where)
-            elif name not in hints:
-                self.unknown(where, prefix + name, prefix, cls)
-            else:
-                yield from self.value(value_node, cls, prefix, name)
+            yield name, where, value_node
+
+    def is_mapping(self, node: Any) -> bool:
+        return isinstance(node, yaml.MappingNode)
+
+    def items(self, node: Any, path: str, expected: str) -> list[Any]:
+        """Return the nodes of a list that is not empty."""
+        if not isinstance(node, yaml.SequenceNode) or not node.value:
+            is_list = isinstance(node, yaml.SequenceNode)
+            self.refuse(node, path, "an empty list" if is_list else _describe(node), expected)
+        return list(node.value)
+
+    def resolve(self, key: str, where: str) -> tuple[type, str, str]:
+        """Return the class that holds a dotted key, the prefix of that class, and the key's name.
+
+        Raises ConfigError, naming the nearest key, for one that does not exist.
+        """
+        cls, prefix = self.root, ""
+        *parents, name = key.split(".")
+        for part in parents:
+            inner = get_type_hints(cls).get(part)
+            if not dataclasses.is_dataclass(inner):
+                self.unknown(where, key, prefix, cls)
+            cls, prefix = inner, f"{prefix}{part}."  # type: ignore[assignment]
+        if name not in get_type_hints(cls):
+            self.unknown(where, key, prefix, cls)
+        return cls, prefix, name
 
     def value(self, node: Any, cls: type, prefix: str, name: str) -> Iterator[tuple[str, Found]]:
         """Yield the value(s) of key `name` of `cls`, checked against its type and bounds."""

@@ -16,6 +16,8 @@ from mlpcli.cifar10.dataset import Split
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "configs"
+SWEEP = CONFIGS / "sweep.yaml"  # not one configuration but many
+SHIPPED = sorted(path for path in CONFIGS.glob("*.yaml") if path != SWEEP)
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 

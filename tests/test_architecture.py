@@ -22,7 +22,7 @@ STOREYS = [
     {"schema", "sweeps"},
     {"nn", "cifar10"},
     {"features", "flaws", "diagnosis", "equations", "runs", "statistics", "pictures"},
-    {"warps", "checkpoint", "plots"},
+    {"warps", "checkpoint", "plots", "trials"},
     {"inputs"},
     {"minibatches"},
     {"evaluation"},
@@ -53,6 +53,8 @@ NUMPY_FREE = {
     "environment",
     "schema",
     "runs",
+    "sweeps",
+    "trials",
     "cli",
 }
 

@@ -47,13 +47,34 @@ class Dataset:
     digest: str
 
 
+@dataclass(frozen=True)
+class Images:
+    """What was read, before it is split."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.intp]
+    label_names: tuple[str, ...]
+    digest: str
+
+
 def load_train_val(config: DataConfig) -> Dataset:
     """Read the training images and set `val_size` of them aside; the test images are not read.
 
     Raises DataError where the files are missing or not what CIFAR-10 holds, and ConfigError where
     they hold too few images for `val_size`.
     """
+    return split_train_val(read_train(config), config)
+
+
+def read_train(config: DataConfig) -> Images:
+    """Read the training images; raises DataError as `load_train_val` does."""
     names, images, labels = _read(config, "training")
+    return Images(images, labels, names, _digest(images, labels))
+
+
+def split_train_val(read: Images, config: DataConfig) -> Dataset:
+    """Set `val_size` of the training images aside; raises ConfigError where they are too few."""
+    images, labels = read.images, read.labels
     if config.val_size >= len(labels):
         raise ConfigError(
             f"data.val_size is {config.val_size}, expected fewer than the {len(labels)} images"
@@ -64,7 +85,7 @@ def load_train_val(config: DataConfig) -> Dataset:
         "train": Split(images, labels, train),
         "val": Split(images, labels, val),
     }
-    return Dataset(splits, names, _digest(images, labels))
+    return Dataset(splits, read.label_names, read.digest)
 
 
 def load_test(config: DataConfig) -> Dataset:

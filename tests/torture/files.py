@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from conftest import CONFIGS
+from conftest import SHIPPED
 
 from mlpcli import config, strict_yaml
 from mlpcli.cifar10 import archive, batches
@@ -237,7 +237,7 @@ def hostile_archives(seed: int) -> Iterator[Case]:
 def load_text(text: str | bytes) -> Config:
     """Load a text as x.yaml, beside the shipped configurations."""
     with tempfile.TemporaryDirectory() as parent:
-        for shipped in CONFIGS.glob("*.yaml"):
+        for shipped in SHIPPED:
             (Path(parent) / shipped.name).symlink_to(shipped)
         path = Path(parent) / "x.yaml"
         path.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"))
@@ -250,7 +250,7 @@ def try_wrong_config(text: str | bytes, message: str) -> None:
 
 def try_mutated_config(seed: str) -> None:
     rng = random.Random(seed)
-    texts = [path.read_text() for path in sorted(CONFIGS.glob("*.yaml"))]
+    texts = [path.read_text() for path in SHIPPED]
     texts.append(config.to_yaml(Config(name="x")))
     split = rng.choice((r"(?s).", r"(?s).*?\n", r"(?s)\w+|\s+|[^\w\s]"))
     parts = re.findall(split, rng.choice(texts))

@@ -17,7 +17,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from conftest import CONFIGS, write_shapes
+from conftest import SHIPPED, write_shapes
 
 from mlpcli import checkpoint
 from mlpcli.runs import Run
@@ -65,7 +65,7 @@ def reference(name: str) -> Path:
 
 @row(4, "kill -9 at random times, then train --resume", cases=200, few=4)
 def random_kills(seed: int) -> Iterator[Case]:
-    names = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+    names = sorted(path.stem for path in SHIPPED)
     for i in itertools.count():
         name = names[i % len(names)]
         yield f"{name}, case {i}", partial(_kill_and_resume, name, own(seed, i))

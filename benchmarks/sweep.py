@@ -1,0 +1,102 @@
+"""How much sooner a sweep on two workers is done than its trials one after another.
+
+    MLPCLI_DATA_DIR=… python benchmarks/sweep.py [--rounds 3] [--workers 2]
+
+The trials are those of configs/sweep.yaml with its largest momentum. In each round they are trained
+by `mlpcli sweep`, and then, or first, each by `mlpcli train` with one thread. Times are those of
+whole processes, from their start to their end, and both must come to the same figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import yaml
+from results import CONFIGS, MACHINE
+
+from mlpcli import sweeps
+from mlpcli.config import to_yaml
+from mlpcli.environment import describe
+
+SWEEP = CONFIGS / "sweep.yaml"
+
+
+def write(folder: Path) -> list[Path]:
+    """Write the sweep, and each of its trials as a configuration of its own."""
+    plan = yaml.safe_load(SWEEP.read_text())
+    plan["base"] = str(CONFIGS / plan["base"])
+    plan["set"] |= {"threads": 1, "optimizer.momentum": max(plan["grid"].pop("optimizer.momentum"))}
+    (folder / "sweep.yaml").write_text(yaml.safe_dump(plan))
+    paths = []
+    for number, trial in enumerate(sweeps.load(folder / "sweep.yaml").trials, 1):
+        paths.append(folder / f"trial-{number}.yaml")
+        paths[-1].write_text(to_yaml(trial.config))
+    return paths
+
+
+def call(folder: Path, *arguments: object) -> tuple[float, dict[str, object]]:
+    """Run mlpcli to its end; return its seconds and the document that it prints."""
+    command = [sys.executable, "-m", "mlpcli", *map(str, arguments), "--json", "--quiet"]
+    start = time.perf_counter()
+    done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, check=True)
+    return time.perf_counter() - start, json.loads(done.stdout)
+
+
+def together(folder: Path, runs: str, workers: int) -> tuple[float, list[object]]:
+    seconds, document = call(
+        folder, "sweep", "sweep.yaml", "--workers", workers, "--runs-dir", runs
+    )
+    return seconds, [trial["val_accuracy"] for trial in document["trials"]]
+
+
+def alone(folder: Path, runs: str, paths: list[Path]) -> tuple[float, list[object]]:
+    calls = [call(folder, "train", path, "--runs-dir", runs) for path in paths]
+    return sum(seconds for seconds, _ in calls), [summary["val_accuracy"] for _, summary in calls]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args()
+    times: dict[str, list[float]] = {"train": [], "sweep": []}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        paths = write(folder)
+        for number in range(options.rounds):
+            found = {}
+            for kind in ("sweep", "train") if number % 2 == 0 else ("train", "sweep"):
+                runs = f"{kind}-{number}"
+                seconds, found[kind] = (
+                    together(folder, runs, options.workers)
+                    if kind == "sweep"
+                    else alone(folder, runs, paths)
+                )
+                times[kind].append(seconds)
+                print(f"round {number + 1}  {kind}  {seconds:6.1f} s", file=sys.stderr)
+            if found["sweep"] != found["train"]:
+                sys.exit("a sweep and its trials alone came to different figures")
+    medians = {kind: statistics.median(seconds) for kind, seconds in times.items()}
+    facts = describe()
+    print(f"{len(paths)} trials; " + ", ".join(f"{key} {facts[key]}" for key in MACHINE))
+    print("| | whole processes, s, median of each round | times as fast |")
+    print("|---|---|---|")
+    labels = {
+        "train": "`mlpcli train`, one trial after another, one thread",
+        "sweep": f"`mlpcli sweep --workers {options.workers}`",
+    }
+    for kind, label in labels.items():
+        each = ", ".join(f"{seconds:.1f}" for seconds in times[kind])
+        factor = medians["train"] / medians[kind]
+        print(f"| {label} | {medians[kind]:.1f} ({each}) | {factor:.2f} |")
+
+
+if __name__ == "__main__":
+    main()

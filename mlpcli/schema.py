@@ -1,4 +1,4 @@
-"""The JSON Schema of a configuration, by which editors complete, explain and check it.
+"""The JSON Schema of a configuration or a sweep, by which editors complete, explain and check it.
 
 It is draft-07, the newest that the YAML language server takes whole. It knows keys, types, names
 and bounds; where two keys disagree only the loader can tell, since a `base:` may set one of them.
@@ -10,7 +10,8 @@ import dataclasses
 from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from mlpcli.config import MAX_LAYERS, MAX_NAME, Config
+from mlpcli import sweeps
+from mlpcli.config import MAX_LAYERS, MAX_NAME, UNLEARNED, Config
 from mlpcli.strict_yaml import MAX_TEXT, dotted_keys
 
 Schema = dict[str, Any]
@@ -37,6 +38,42 @@ def of_config() -> Schema:
     return {"$schema": DRAFT, "title": "A configuration of mlpcli"} | root
 
 
+def of_sweep() -> Schema:
+    """Return the schema of a sweep's file."""
+    keys = of_keys()
+    varied = {key: own for key, own in keys.items() if key not in UNLEARNED | {"seed"}}
+    root = of_section(
+        sweeps.File,
+        set=_mapping({key: own for key, own in keys.items() if key != "name"}),
+        grid=_mapping({key: _list_of(own) for key, own in varied.items()}),
+        keys=_mapping({key: _drawn_from(own) for key, own in varied.items()}),
+    )
+    root["properties"]["random"]["required"] = ["draws", "keys"]
+    root["properties"]["seeds"] |= {"minItems": 1, "uniqueItems": True}
+    return {"$schema": DRAFT, "title": "A sweep of mlpcli"} | root | {"required": ["base"]}
+
+
+def _mapping(properties: dict[str, Schema]) -> Schema:
+    return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
+def _list_of(own: Schema) -> Schema:
+    """Return the schema of some values of a key."""
+    item = {name: value for name, value in own.items() if name not in ("default", "description")}
+    about = {"description": own["description"]}
+    return {"type": "array", "minItems": 1, "uniqueItems": True, "items": item} | about
+
+
+def _drawn_from(own: Schema) -> Schema:
+    """Return the schema of what a key is drawn from: some values, or the ends of a range."""
+    values = _list_of(own)
+    about = {"description": values.pop("description")}
+    if own["type"] not in ("number", "integer"):
+        return values | about
+    ends = {"low": values["items"], "high": values["items"], "log": {"type": "boolean"}}
+    return {"anyOf": [values, _mapping(ends) | {"required": ["low", "high"]}]} | about
+
+
 def of_keys() -> dict[str, Schema]:
     """Return the schema of each key's value, by dotted key, as `optimizer.momentum`."""
     root = of_config()
@@ -54,20 +91,19 @@ def _within(schema: Schema, key: str) -> Schema:
     return schema
 
 
-def of_section(cls: type) -> Schema:
-    """Return the schema of a mapping that stands for a dataclass."""
+def of_section(cls: type, **given: Schema) -> Schema:
+    """Return the schema of a mapping that stands for a dataclass; some of its keys are `given`."""
     hints = get_type_hints(cls)
-    return {
-        "type": "object",
-        "description": cls.__doc__,
-        "additionalProperties": False,
-        "properties": {
-            item.name: of_section(hints[item.name])
-            if dataclasses.is_dataclass(hints[item.name])
-            else _of_field(item, hints[item.name])
-            for item in dataclasses.fields(cls)
-        },
-    }
+    properties = {}
+    for item in dataclasses.fields(cls):
+        hint = hints[item.name]
+        if item.name in given:
+            properties[item.name] = given[item.name] | {"description": item.metadata["doc"]}
+        elif dataclasses.is_dataclass(hint):
+            properties[item.name] = of_section(hint, **given)  # type: ignore[arg-type]
+        else:
+            properties[item.name] = _of_field(item, hint)
+    return _mapping(properties) | {"description": cls.__doc__}
 
 
 def _of_field(item: dataclasses.Field[Any], hint: Any) -> Schema:

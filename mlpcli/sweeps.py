@@ -130,22 +130,26 @@ class _Choice:
         return self.values[int(rng.random() * len(self.values))]
 
 
-# The keys of a sweep's file; below those without a type stand keys of the configuration.
+# The keys of a sweep's file; those of type None hold keys of the configuration.
 
 
 @dataclass(frozen=True)
-class _Random:
+class RandomDraws:
+    """Values that are drawn, beside or instead of a grid."""
+
     draws: int = key(1, "how many draws", low=1, high=MAX_TRIALS)
     seed: int = key(0, "of the draws", low=0)
-    keys: None = None
+    keys: None = key(None, "what each is drawn from: a list, or {low: …, high: …, log: true}")
 
 
 @dataclass(frozen=True)
-class _File:
-    base: str = key("", "the configuration that is varied")
-    set: None = None
-    grid: None = None
-    random: _Random = _Random()
+class File:
+    """A configuration, and what is varied of it."""
+
+    base: str = key("", "the configuration that is varied, by its path from here")
+    set: None = key(None, "changes to the base, as optimizer.momentum: 0.9")
+    grid: None = key(None, "lists of values, of which every combination is tried")
+    random: RandomDraws = RandomDraws()
     seeds: tuple[int, ...] = key((), "each combination is tried with each of them", low=0)
 
 
@@ -153,7 +157,7 @@ class _Contents:
     """What a sweep's file holds, each value of its key's type and within its key's bounds."""
 
     def __init__(self, path: Path) -> None:
-        self.own, self.reader = (Reader(root, str(path), True) for root in (_File, Config))
+        self.own, self.reader = (Reader(root, str(path), True) for root in (File, Config))
         self.changes: dict[str, Found] = {}
         self.grid: dict[str, list[Found]] = {}
         self.random: dict[str, _Range | _Choice] = {}
@@ -161,9 +165,9 @@ class _Contents:
         self.seeds: list[Found] = []
         base = None
         document = self.own.document(strict_yaml.read_source(path))
-        for name, where, node in self._entries(document, "", _File):
+        for name, where, node in self._entries(document, "", File):
             if name == "base":
-                base = Found(self._own(node, _File, "", name), where)
+                base = Found(self._own(node, File, "", name), where)
             elif name == "set":
                 self._read_changes(node)
             elif name == "grid":
@@ -173,7 +177,7 @@ class _Contents:
             elif name == "random":
                 self._read_random(node, where)
             else:
-                seeds = self._own(node, _File, "", name)
+                seeds = self._own(node, File, "", name)
                 self.seeds = [Found(seed, where) for seed in seeds]
                 if not seeds or len(set(seeds)) < len(seeds):
                     self.own.refuse(node, name, text(seeds), "whole numbers, none of them twice")
@@ -218,12 +222,12 @@ class _Contents:
 
     def _read_random(self, node: Any, where: str) -> None:
         given = {}
-        for name, place, value in self._entries(node, "random", _Random):
+        for name, place, value in self._entries(node, "random", RandomDraws):
             given[name] = place
             if name == "draws":
-                self.draws, self.draws_at = self._own(value, _Random, "random.", name), place
+                self.draws, self.draws_at = self._own(value, RandomDraws, "random.", name), place
             elif name == "seed":
-                self.draw_seed = self._own(value, _Random, "random.", name)
+                self.draw_seed = self._own(value, RandomDraws, "random.", name)
             else:
                 for dotted, at, options in self.reader.entries(value, "random.keys", DOTTED_KEYS):
                     self._require_variable(dotted, at)

@@ -10,11 +10,11 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from conftest import CONFIGS, SHIPPED, Command
+from conftest import CONFIGS, SHIPPED, SWEEP, Command
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlpcli import config, schema, strict_yaml
+from mlpcli import config, schema, strict_yaml, sweeps
 from mlpcli.config import Config
 from mlpcli.errors import ConfigError
 
@@ -51,11 +51,16 @@ def test_the_schema_is_one() -> None:
     assert SCHEMA["$schema"] == jsonschema.Draft7Validator.META_SCHEMA["$schema"]
 
 
-def test_the_shipped_schema_is_what_the_command_prints(mlpcli: Command) -> None:
-    done = mlpcli("config", "schema")
+@pytest.mark.parametrize(
+    ("options", "file"), [((), "schema.json"), (("--sweep",), "sweep-schema.json")]
+)
+def test_the_shipped_schemas_are_what_the_command_prints(
+    mlpcli: Command, options: tuple[str, ...], file: str
+) -> None:
+    done = mlpcli("config", "schema", *options)
     assert done.returncode == 0, done.stderr
-    assert (CONFIGS / "schema.json").read_text() == done.stdout, (
-        "run: mlpcli config schema > configs/schema.json"
+    assert (CONFIGS / file).read_text() == done.stdout, (
+        f"run: mlpcli config schema {' '.join(options)} > configs/{file}"
     )
 
 
@@ -160,3 +165,58 @@ def test_loader_and_schema_are_of_one_mind(document: dict[str, Any]) -> None:
     except ConfigError as refused:
         error = str(refused)
     assert JUDGE.is_valid(nested) == (error is None), error
+
+
+SWEEP_JUDGE = jsonschema.Draft7Validator(schema.of_sweep())
+
+
+def sweep_is_read(text: str, folder: Path) -> bool:
+    (folder / "note.yaml").write_text((CONFIGS / "note.yaml").read_text())
+    (folder / "sweep.yaml").write_text(text)
+    try:
+        sweeps.load(folder / "sweep.yaml")
+    except ConfigError:
+        return False
+    return True
+
+
+def test_the_shipped_sweep_names_its_schema_and_fits_it() -> None:
+    jsonschema.Draft7Validator.check_schema(SWEEP_JUDGE.schema)
+    first, second, *_ = SWEEP.read_text().splitlines()
+    assert first == "# yaml-language-server: $schema=sweep-schema.json"
+    assert second.startswith("# ")
+    SWEEP_JUDGE.validate(json_of(SWEEP.read_text()))
+
+
+@pytest.mark.parametrize(
+    ("rest", "fits"),
+    [
+        ("seeds: [0, 1]", True),
+        ("seeds: []", False),
+        ("seeds: [1, 1]", False),
+        ("grid: {optimizer.momentum: [0, 0.9]}", True),
+        ("grid: {optimizer.momentum: [0, 1]}", False),
+        ("grid: {optimizer.momentum: []}", False),
+        ("grid: {optimizer.momentum: 0.9}", False),
+        ("grid: {optimizer.momentom: [0.9]}", False),
+        ("grid: {optimizer: [0.9]}", False),
+        ("grid: {seed: [0, 1]}", False),
+        ("grid: {threads: [1, 2]}", False),
+        ("grid: {model.hidden: [[512], [], [256, 256]]}", True),
+        ("grid: {model.activation: [relu, silu]}", False),
+        ("grid: {training.patience: [null, 3]}", True),
+        ("random: {draws: 3, keys: {optimizer.momentum: {low: 0, high: 0.9}}}", True),
+        ("random: {draws: 3, keys: {optimizer.momentum: {low: 0}}}", False),
+        ("random: {draws: 2, keys: {model.activation: [relu, tanh]}}", True),
+        ("random: {draws: 2, keys: {model.activation: {low: relu, high: tanh}}}", False),
+        ("random: {keys: {model.activation: [relu, tanh]}}", False),
+        ("random: {draws: 0, keys: {model.activation: [relu, tanh]}}", False),
+        ("set: {training.epochs: 3}\nseeds: [0]", True),
+        ("set: {name: x}\nseeds: [0]", False),
+        ("sets: {training.epochs: 3}\nseeds: [0]", False),
+    ],
+)
+def test_schema_and_loader_agree_on_sweeps(rest: str, fits: bool, tmp_path: Path) -> None:
+    text = f"base: note.yaml\n{rest}\n"
+    assert sweep_is_read(text, tmp_path) is fits
+    assert SWEEP_JUDGE.is_valid(json_of(text)) is fits

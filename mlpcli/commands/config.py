@@ -48,8 +48,9 @@ def show(config: Path, sets: tuple[str, ...], as_json: bool) -> None:
 
 
 @config.command(short_help="Print the JSON Schema, for editors.")
+@click.option("--sweep", is_flag=True, help="That of a sweep's file instead.")
 @options.verbosity
-def schema() -> None:
+def schema(sweep: bool) -> None:
     """Print the JSON Schema of a configuration, for editors to complete and check it by.
 
     A file whose first line is `# yaml-language-server: $schema=schema.json` names the one beside
@@ -57,7 +58,8 @@ def schema() -> None:
 
     \b
     mlpcli config schema > configs/schema.json
+    mlpcli config schema --sweep > configs/sweep-schema.json
     """
-    from mlpcli.schema import of_config
+    from mlpcli.schema import of_config, of_sweep
 
-    options.print_json(of_config())
+    options.print_json(of_sweep() if sweep else of_config())

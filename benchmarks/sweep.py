@@ -2,15 +2,17 @@
 
     MLPCLI_DATA_DIR=… python benchmarks/sweep.py [--rounds 3] [--workers 2]
 
-The trials are those of configs/sweep.yaml with its largest momentum. In each round they are trained
-by `mlpcli sweep`, and then, or first, each by `mlpcli train` with one thread. Times are those of
-whole processes, from their start to their end, and both must come to the same figures.
+The trials are those of configs/sweep.yaml with its largest momentum and two seeds. In each round
+they are trained by `mlpcli sweep`, and then, or first, each by `mlpcli train` with one thread.
+Times are those of whole processes, from their start to their end, and both must come to the same
+figures. Beside each it says how many cores other processes had meanwhile: next to none, at best.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -33,6 +35,7 @@ def write(folder: Path) -> list[Path]:
     plan = yaml.safe_load(SWEEP.read_text())
     plan["base"] = str(CONFIGS / plan["base"])
     plan["set"] |= {"threads": 1, "optimizer.momentum": max(plan["grid"].pop("optimizer.momentum"))}
+    plan["seeds"] = [0, 1]
     (folder / "sweep.yaml").write_text(yaml.safe_dump(plan))
     paths = []
     for number, trial in enumerate(sweeps.load(folder / "sweep.yaml").trials, 1):
@@ -47,6 +50,15 @@ def call(folder: Path, *arguments: object) -> tuple[float, dict[str, object]]:
     start = time.perf_counter()
     done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, check=True)
     return time.perf_counter() - start, json.loads(done.stdout)
+
+
+def busy() -> tuple[float, float]:
+    """Seconds that all cores have worked since the machine's start, and for this process's own."""
+    with Path("/proc/stat").open() as file:
+        user, nice, system, _, _, *interrupts = map(int, file.readline().split()[1:8])
+    times = os.times()
+    own = times.user + times.system + times.children_user + times.children_system
+    return (user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK"), own
 
 
 def together(folder: Path, runs: str, workers: int) -> tuple[float, list[object]]:
@@ -74,13 +86,17 @@ def main() -> None:
             found = {}
             for kind in ("sweep", "train") if number % 2 == 0 else ("train", "sweep"):
                 runs = f"{kind}-{number}"
+                all_before, own_before = busy()
                 seconds, found[kind] = (
                     together(folder, runs, options.workers)
                     if kind == "sweep"
                     else alone(folder, runs, paths)
                 )
+                all_after, own_after = busy()
+                others = (all_after - all_before - own_after + own_before) / seconds
                 times[kind].append(seconds)
-                print(f"round {number + 1}  {kind}  {seconds:6.1f} s", file=sys.stderr)
+                line = f"round {number + 1}  {kind}  {seconds:6.1f} s  others {others:.2f} cores"
+                print(line, file=sys.stderr)
             if found["sweep"] != found["train"]:
                 sys.exit("a sweep and its trials alone came to different figures")
     medians = {kind: statistics.median(seconds) for kind, seconds in times.items()}

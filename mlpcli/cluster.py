@@ -13,6 +13,7 @@ import logging
 import queue
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import resource_tracker
@@ -42,25 +43,29 @@ def local(workers: int) -> Iterator[Client]:
 
     They inherit the variables of every BLAS, so `environment.set_threads` comes first.
     """
-    # Nothing is to be killed or halted for its memory: the system does that where it must.
     log.debug("%s worker processes on this machine", workers)
-    options = {"host": "127.0.0.1", "dashboard_address": None, "memory_limit": 0}
-    port = {"dashboard_address": "127.0.0.1:0"}  # any that is free: another sweep may have 8787
-    settings = {"distributed.worker.profile.enabled": False}
-    with contextlib.ExitStack() as stack, dask.config.set(settings):
-        try:
-            with _without_interrupts():
-                cluster = LocalCluster(
-                    n_workers=workers,
-                    threads_per_worker=1,
-                    scheduler_kwargs=port,
-                    silence_logs=_level(),
-                    **options,
-                )
-        except RuntimeError as error:
-            raise MlpcliError(f"no worker processes can be started: {error}") from error
-        stack.enter_context(cluster)
-        yield stack.enter_context(Client(cluster, set_as_default=False))
+    with (
+        dask.config.set({"distributed.worker.profile.enabled": False}),
+        _start(workers) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+def _start(workers: int) -> LocalCluster:
+    try:
+        with _without_interrupts():
+            return LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                host="127.0.0.1",
+                memory_limit=0,  # Dask would halt and kill what comes near to one
+                dashboard_address=None,
+                scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # 8787 may be another's
+                silence_logs=_level(),
+            )
+    except RuntimeError as error:
+        raise MlpcliError(f"no worker processes can be started: {error}") from error
 
 
 @contextlib.contextmanager
@@ -224,10 +229,15 @@ class _Reporter:
 
 
 def _read(config: DataConfig) -> Any:
-    """Split the training images, which the process reads for its first trial."""
+    """Split the training images, which a worker reads for the first trial that needs them."""
     from mlpcli.cifar10 import dataset
 
-    return dataset.split_train_val(_images(config.name, config.dir), config)
+    with _reading:  # for trials in several threads of one worker
+        images = _images(config.name, config.dir)
+    return dataset.split_train_val(images, config)
+
+
+_reading = threading.Lock()
 
 
 @functools.lru_cache(maxsize=1)

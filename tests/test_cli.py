@@ -45,7 +45,7 @@ def test_help_imports_neither_numpy_nor_requests() -> None:
         "code = run(sys.argv[1:]); "
         "sys.exit(f'loaded: {code}' if code or {'numpy', 'requests'} & set(sys.modules) else 0)"
     )
-    for arguments in (["--help"], ["train", "--help"], ["download", "--help"]):
+    for arguments in (["--help"], ["train", "--help"], ["download", "--help"], ["sweep", "--help"]):
         done = subprocess.run(
             [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
         )

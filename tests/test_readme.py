@@ -13,7 +13,7 @@ from conftest import CONFIGS, ROOT, SHIPPED, Command
 from readme import written
 from torture import ROWS
 
-from mlpcli import checkpoint
+from mlpcli import checkpoint, sweeps
 from mlpcli.cifar10 import synthetic
 from mlpcli.cli import cli
 
@@ -55,9 +55,12 @@ def test_every_shipped_configuration_is_described() -> None:
         assert f"| `{path.name}` |" in README
 
 
-def test_the_ci_step_is_valid_yaml() -> None:
-    (block,) = blocks("yaml")
-    (step,) = yaml.safe_load(block)
+def test_the_sweep_and_the_ci_step_are_what_they_seem(tmp_path: Path) -> None:
+    sweep, steps = blocks("yaml")
+    (tmp_path / "note.yaml").write_text((CONFIGS / "note.yaml").read_text())
+    (tmp_path / "sweep.yaml").write_text(sweep)
+    assert len(sweeps.load(tmp_path / "sweep.yaml").trials) == 2 * 20 * 3
+    (step,) = yaml.safe_load(steps)
     assert "--min-val-accuracy" in step["run"]
 
 

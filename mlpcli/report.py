@@ -194,14 +194,19 @@ def _rank(trained: Trained) -> float:
 
 
 def _labels(groups: list[Group]) -> list[str]:
-    """Name each configuration, and where others have its name, say in what it differs from them."""
+    """Name each configuration, and where others have its name, say in what it differs from them.
+
+    A name that all have, as the trials of a sweep, says nothing.
+    """
     configs = [group.runs[0].config for group in groups]
+    named = len({each.name for each in configs}) > 1 or len(configs) == 1
 
     def label(own: Config) -> str:
         namesakes = [each for each in configs if each.name == own.name]
         changed = (differences(own, each).keys() for each in namesakes)
         keys = sorted(set().union(*changed) - NO_OTHER)
-        return ", ".join([own.name, *(f"{_short(key)} {_plain(own, key)}" for key in keys)])
+        parts = [f"{_short(key)} {_plain(own, key)}" for key in keys]
+        return ", ".join([own.name, *parts] if named else parts)
 
     return [label(each) for each in configs]
 

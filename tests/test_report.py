@@ -127,8 +127,9 @@ def test_seeds_are_taken_together_and_the_best_two_are_compared_image_by_image()
     mean, deviation = statistics.mean(accuracies[:2]), statistics.stdev(accuracies[:2])
     first = text.index(f"{mean:.2%} ± {100 * deviation:.2f}")
     assert first < text.index(f"<td>{accuracies[2]:.2%}</td>"), "not the best first"
-    assert "note, learning_rate 0.1<" in text
-    assert "note, learning_rate 0.01<" in text
+    assert ">learning_rate 0.1<" in text.replace("</span>", ">")
+    assert ">learning_rate 0.01<" in text.replace("</span>", ">")
+    assert ">note, learning_rate 0.1<" in page_of("slower", "note", "fast").replace("</span>", ">")
 
     best = "note" if accuracies[0] >= accuracies[1] else "another seed"
     one, other = (probs_of(trained(name)).argmax(axis=1) == labels() for name in (best, "slower"))

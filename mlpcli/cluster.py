@@ -42,7 +42,7 @@ def local(workers: int) -> Iterator[Client]:
 
     They inherit the variables of every BLAS, so `environment.set_threads` comes first.
     """
-    log.debug("%s worker processes on this machine", workers)
+    log.debug("workers: %s processes on this machine", workers)
     with (
         dask.config.set({"distributed.worker.profile.enabled": False}),
         _start(workers) as cluster,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import itertools
 import logging
 import queue
 import signal
@@ -43,7 +42,7 @@ def local(workers: int) -> Iterator[Client]:
 
     They inherit the variables of every BLAS, so `environment.set_threads` comes first.
     """
-    log.debug("%s worker processes on this machine", workers)
+    log.debug("workers: %s processes on this machine", workers)
     with (
         dask.config.set({"distributed.worker.profile.enabled": False}),
         _start(workers) as cluster,
@@ -112,6 +111,7 @@ def train(
         warn("no worker has joined the scheduler yet; waiting for one")
     finished: queue.SimpleQueue[Future[Outcome]] = queue.SimpleQueue()
     waiting: dict[Future[Outcome], Entry] = {}
+    again: set[Path] = set()  # given a second time
 
     def submit(some: Sequence[Entry]) -> None:
         folders = [str(entry.run.folder.absolute()) for entry in some]
@@ -132,7 +132,8 @@ def train(
             except queue.Empty:
                 continue
             entry = waiting.pop(future)
-            if _is_blamed_for_another(future, entry):
+            if entry.run.folder not in again and _is_blamed_for_another(future, entry):
+                again.add(entry.run.folder)
                 submit([entry])
                 continue
             entry.outcome = _outcome(future)
@@ -148,14 +149,14 @@ def _is_blamed_for_another(future: Future[Outcome], entry: Entry) -> bool:
 
 
 def _outcome(future: Future[Outcome]) -> Outcome:
-    if future.status == "finished":
-        return future.result()
     if future.status == "cancelled":
-        return Outcome(None, "the scheduler is gone", 1)
+        return Outcome(error="the scheduler is gone", exit_code=1)
+    if future.status != "error":
+        return future.result()
     error = future.exception()
     if isinstance(error, KilledWorker):
-        return Outcome(None, f"{error.allowed_failures + 1} workers died of it", 1)
-    return Outcome(None, f"{type(error).__name__}: {error}", 1)
+        return Outcome(error=f"{error.allowed_failures + 1} workers died of it", exit_code=1)
+    return Outcome(error=f"{type(error).__name__}: {error}", exit_code=1)
 
 
 def _level() -> int:
@@ -170,15 +171,16 @@ def _train(folder: str, config: Config) -> Outcome:
     """Train a trial to its end, from wherever its run's folder says it is."""
     environment.set_threads(config.threads)
     reporter = _Reporter()
+    summary, error, code = None, "", 0
     try:
         summary = _resume(Run(Path(folder)), config, reporter)
     except InterruptedRunError:
         raise Reschedule from None  # nobody waits for it here; if anybody does, then elsewhere
-    except MlpcliError as error:
-        return Outcome(None, str(error), error.exit_code, tuple(reporter.warnings))
-    except OSError as error:
-        return Outcome(None, f"{error.filename}: {error.strerror}", 1, tuple(reporter.warnings))
-    return Outcome(summary, warnings=tuple(reporter.warnings))
+    except MlpcliError as failure:
+        error, code = str(failure), failure.exit_code
+    except OSError as failure:
+        error, code = f"{failure.filename}: {failure.strerror}", 1
+    return Outcome(summary, error, code, tuple(reporter.warnings))
 
 
 def _resume(run: Run, config: Config, reporter: _Reporter) -> dict[str, Any]:
@@ -194,16 +196,16 @@ def _resume(run: Run, config: Config, reporter: _Reporter) -> dict[str, Any]:
             f"the worker's NumPy has {threads} threads, the trial asks for {config.threads}: start "
             f"workers with {environment.THREAD_VARIABLES[0]}={config.threads}"
         )
-    for seconds in itertools.count():
+    end = time.monotonic() + LOCK_SECONDS
+    while True:
         try:
             return experiment.resume(
                 run, run.last, config, reporter, reporter.interruptions, strict=False, read=_read
             )
         except LockedError:
-            if seconds == LOCK_SECONDS:
+            if time.monotonic() > end:
                 raise
             time.sleep(1)
-    raise AssertionError
 
 
 class _Reporter:

@@ -180,6 +180,7 @@ class _Bar:
             self._say(f"{folder}  val {outcome.summary['val_accuracy']:.2%}  {entry.trial}")
         if not self.bar.disable:
             self.bar.update()
+            self.bar.refresh()  # the line has cleared it, and the next may be minutes away
 
     def warn(self, text: str) -> None:
         self._say(f"warning: {printable(text)}")

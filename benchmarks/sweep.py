@@ -1,11 +1,13 @@
 """How much sooner a sweep on two workers is done than its trials one after another.
 
-    MLPCLI_DATA_DIR=… python benchmarks/sweep.py [--rounds 3] [--workers 2]
+    MLPCLI_DATA_DIR=… python benchmarks/sweep.py [--rounds 3]
 
+Writes sweep.json, from which the README has its table.
 The trials are those of configs/sweep.yaml with its largest momentum and two seeds. In each round
-they are trained by `mlpcli sweep`, and then, or first, each by `mlpcli train` with one thread.
-Times are those of whole processes, from their start to their end, and both must come to the same
-figures. Beside each it says how many cores other processes had meanwhile: next to none, at best.
+they are trained by `mlpcli sweep` on two workers, and then, or first, each by `mlpcli train` with
+one thread. Times are those of whole processes, from their start to their end, and both must come to
+the same figures. Beside each it says how many cores other processes had meanwhile: next to none,
+at best.
 """
 
 from __future__ import annotations
@@ -19,15 +21,17 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import yaml
-from results import CONFIGS, MACHINE
+from results import CONFIGS, HERE, MACHINE
 
 from mlpcli import sweeps
 from mlpcli.config import to_yaml
 from mlpcli.environment import describe
 
-SWEEP = CONFIGS / "sweep.yaml"
+SWEEP, RESULTS = CONFIGS / "sweep.yaml", HERE / "sweep.json"
+WORKERS = 2
 
 
 def write(folder: Path) -> list[Path]:
@@ -61,9 +65,9 @@ def busy() -> tuple[float, float]:
     return (user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK"), own
 
 
-def together(folder: Path, runs: str, workers: int) -> tuple[float, list[object]]:
+def together(folder: Path, runs: str) -> tuple[float, list[object]]:
     seconds, document = call(
-        folder, "sweep", "sweep.yaml", "--workers", workers, "--runs-dir", runs
+        folder, "sweep", "sweep.yaml", "--workers", WORKERS, "--runs-dir", runs
     )
     return seconds, [trial["val_accuracy"] for trial in document["trials"]]
 
@@ -73,45 +77,52 @@ def alone(folder: Path, runs: str, paths: list[Path]) -> tuple[float, list[objec
     return sum(seconds for seconds, _ in calls), [summary["val_accuracy"] for _, summary in calls]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--workers", type=int, default=2)
-    options = parser.parse_args()
+def measure(rounds: int) -> dict[str, Any]:
     times: dict[str, list[float]] = {"train": [], "sweep": []}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         paths = write(folder)
-        for number in range(options.rounds):
+        for number in range(rounds):
             found = {}
             for kind in ("sweep", "train") if number % 2 == 0 else ("train", "sweep"):
                 runs = f"{kind}-{number}"
                 all_before, own_before = busy()
                 seconds, found[kind] = (
-                    together(folder, runs, options.workers)
-                    if kind == "sweep"
-                    else alone(folder, runs, paths)
+                    together(folder, runs) if kind == "sweep" else alone(folder, runs, paths)
                 )
                 all_after, own_after = busy()
                 others = (all_after - all_before - own_after + own_before) / seconds
-                times[kind].append(seconds)
+                times[kind].append(round(seconds, 2))
                 line = f"round {number + 1}  {kind}  {seconds:6.1f} s  others {others:.2f} cores"
                 print(line, file=sys.stderr)
             if found["sweep"] != found["train"]:
                 sys.exit("a sweep and its trials alone came to different figures")
-    medians = {kind: statistics.median(seconds) for kind, seconds in times.items()}
     facts = describe()
-    print(f"{len(paths)} trials; " + ", ".join(f"{key} {facts[key]}" for key in MACHINE))
-    print("| | whole processes, s, median of each round | times as fast |")
-    print("|---|---|---|")
+    machine = {key: facts[key] for key in MACHINE}
+    return {"machine": machine, "trials": len(paths), "seconds": times}
+
+
+def table(results: dict[str, Any]) -> str:
     labels = {
-        "train": "`mlpcli train`, one trial after another, one thread",
-        "sweep": f"`mlpcli sweep --workers {options.workers}`",
+        "train": f"{results['trials']} trials by `mlpcli train`, one after another, one thread",
+        "sweep": f"`mlpcli sweep --workers {WORKERS}`",
     }
+    seconds = {kind: results["seconds"][kind] for kind in labels}
+    medians = {kind: statistics.median(each) for kind, each in seconds.items()}
+    lines = ["| | whole processes, s | of each round | times as fast |", "|---|---|---|---|"]
     for kind, label in labels.items():
-        each = ", ".join(f"{seconds:.1f}" for seconds in times[kind])
+        each = ", ".join(f"{one:.1f}" for one in seconds[kind])
         factor = medians["train"] / medians[kind]
-        print(f"| {label} | {medians[kind]:.1f} ({each}) | {factor:.2f} |")
+        lines.append(f"| {label} | {medians[kind]:.1f} | {each} | {factor:.2f} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    results = measure(parser.parse_args().rounds)
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    print(table(results))
 
 
 if __name__ == "__main__":

@@ -82,6 +82,7 @@ def _measured(name: str) -> Callable[[], str]:
 PARTS: dict[str, Callable[[], str]] = {
     "results": _measured("results"),
     "ablation": _measured("ablation"),
+    "sweep": _measured("sweep"),
     "keys": keys,
     "commands": commands,
 }

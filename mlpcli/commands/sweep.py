@@ -15,6 +15,7 @@ import click
 
 from mlpcli import environment, sweeps, trials
 from mlpcli.commands import options
+from mlpcli.commands.progress import Bar
 from mlpcli.config import Config
 from mlpcli.errors import ConfigError, FailedTrialsError, MlpcliError, printable
 from mlpcli.files import expanded, locked, remove_stale
@@ -140,33 +141,18 @@ def _csv(
         trials.write_csv(folder / trials.CSV, plan, entries)
 
 
-class _Bar:
-    """A bar over the trials, where there is a terminal, and a line for each that ends."""
+class _Bar(Bar):
+    """A bar over the trials, and a line for each that ends."""
 
-    def __init__(self, quiet: bool) -> None:
-        self.quiet = quiet
-
-    def __enter__(self) -> _Bar:
-        from tqdm import tqdm
-
-        self.bar = tqdm(
-            unit="trial",
-            leave=False,
-            dynamic_ncols=True,
-            disable=self.quiet or None,  # None: no bar where there is no terminal
-        )
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.close()
+    unit = "trial"
 
     def start(self, count: int, waiting: int) -> None:
         if not self.bar.disable:
             self.bar.reset(count)
             self.bar.initial = self.bar.n = count - waiting
             self.bar.refresh()
-        if waiting < count and not self.quiet:
-            self._say(f"{count - waiting} of {count} trials are finished already")
+        if waiting < count:
+            self.say(f"{count - waiting} of {count} trials are finished already")
 
     def show(self, entry: Entry) -> None:
         """Say what came of a trial; that one failed, also where little is to be said."""
@@ -176,20 +162,11 @@ class _Bar:
             self.warn(warning)
         if outcome.summary is None:
             self.warn(f"{folder} failed: {outcome.error} ({entry.trial})")
-        elif not self.quiet:
-            self._say(f"{folder}  val {outcome.summary['val_accuracy']:.2%}  {entry.trial}")
+        else:
+            self.say(f"{folder}  val {outcome.summary['val_accuracy']:.2%}  {entry.trial}")
         if not self.bar.disable:
             self.bar.update()
             self.bar.refresh()  # the line has cleared it, and the next may be minutes away
-
-    def warn(self, text: str) -> None:
-        self._say(f"warning: {printable(text)}")
-
-    def _say(self, line: str) -> None:
-        """Print a line above the bar; that nobody can read it must not end a sweep."""
-        with contextlib.suppress(OSError):
-            self.bar.clear()
-            click.echo(line, err=True)
 
 
 def _print(plan: Sweep, folder: Path, entries: list[Entry], as_json: bool) -> None:

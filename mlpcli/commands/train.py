@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +10,9 @@ import click
 
 from mlpcli import environment, runs
 from mlpcli.commands import options
+from mlpcli.commands.progress import Bar
 from mlpcli.commands.terminal import sampled, sparkline
-from mlpcli.errors import CheckFailedError, ConfigError, printable
+from mlpcli.errors import CheckFailedError, ConfigError
 from mlpcli.signals import Interruptions
 
 if TYPE_CHECKING:
@@ -93,26 +93,10 @@ def train(
         )
 
 
-class _Bar:
-    """A bar over the images of the whole run, where there is a terminal, and a line an epoch."""
+class _Bar(Bar):
+    """A bar over the images of the whole run, and a line an epoch."""
 
-    def __init__(self, quiet: bool) -> None:
-        self.quiet = quiet
-
-    def __enter__(self) -> _Bar:
-        from tqdm import tqdm
-
-        self.bar = tqdm(
-            unit="img",
-            unit_scale=True,
-            leave=False,
-            dynamic_ncols=True,
-            disable=self.quiet or None,  # None: no bar where there is no terminal
-        )
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.close()
+    unit = "img"
 
     def start(self, training: Training) -> None:
         self.epochs = training.config.training.epochs
@@ -134,8 +118,6 @@ class _Bar:
         self.bar.update(self._done(progress) - self.bar.n)
 
     def epoch(self, result: EpochResult) -> None:
-        if self.quiet:
-            return
         val = best = ""
         if result.val_loss is not None:
             val = f"  val {result.val_loss:.4f} {result.val_accuracy:6.2%}"
@@ -145,16 +127,7 @@ class _Bar:
             f"  train {result.train_loss:.4f} {result.train_accuracy:6.2%}{val}"
             f"  {result.images_per_second:8,.0f} img/s{best}"
         )
-        self._say(line)
-
-    def warn(self, text: str) -> None:
-        self._say(f"warning: {printable(text)}")
-
-    def _say(self, line: str) -> None:
-        """Print a line above the bar; that nobody can read it must not end a training."""
-        with contextlib.suppress(OSError):
-            self.bar.clear()
-            click.echo(line, err=True)
+        self.say(line)
 
 
 def _print_summary(summary: dict[str, Any]) -> None:

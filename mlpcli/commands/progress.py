@@ -13,7 +13,7 @@ from mlpcli.errors import printable
 class Bar:
     """A bar where there is a terminal, and lines; with `quiet` neither, but for warnings."""
 
-    unit = "it"
+    unit, unit_scale = "it", False
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
@@ -23,7 +23,7 @@ class Bar:
 
         self.bar = tqdm(
             unit=self.unit,
-            unit_scale=True,
+            unit_scale=self.unit_scale,
             leave=False,
             dynamic_ncols=True,
             disable=self.quiet or None,  # None: no bar where there is no terminal

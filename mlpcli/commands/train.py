@@ -96,7 +96,7 @@ def train(
 class _Bar(Bar):
     """A bar over the images of the whole run, and a line an epoch."""
 
-    unit = "img"
+    unit, unit_scale = "img", True
 
     def start(self, training: Training) -> None:
         self.epochs = training.config.training.epochs

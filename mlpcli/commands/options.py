@@ -10,15 +10,17 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from mlpcli import config as configuration
 from mlpcli.config import Config
 from mlpcli.errors import MlpcliError, printable
 from mlpcli.files import expanded
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 
 class _Share(click.FloatRange):
@@ -38,6 +40,8 @@ def _complete_set(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem[str]]:
     """Propose `key=` for the keys, and after `=` the values of a key that has few."""
+    from click.shell_completion import CompletionItem
+
     from mlpcli.schema import of_keys
 
     keys = of_keys()

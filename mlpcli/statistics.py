@@ -19,7 +19,8 @@ def wilson_interval(hits: int, count: int, level: float = 0.95) -> tuple[float, 
     z2 = NormalDist().inv_cdf((1 + level) / 2) ** 2
     middle = (hits + z2 / 2) / (count + z2)
     half = math.sqrt(z2 * (hits * (count - hits) / count + z2 / 4)) / (count + z2)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    share = hits / count  # at the ends rounding must not leave it outside
+    return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))
 
 
 def mcnemar(only_first: int, only_second: int) -> float:

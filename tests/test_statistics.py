@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mlpcli.statistics import calibration, mcnemar, wilson_interval
@@ -25,6 +25,7 @@ def test_the_interval_holds_the_share_as_often_as_it_says() -> None:
 
 
 @given(st.integers(1, 10**6), st.floats(0, 1))
+@example(65535, 1.0)
 def test_an_interval_lies_within_0_and_1_and_around_what_was_seen(count: int, share: float) -> None:
     hits = round(share * count)
     low, high = wilson_interval(hits, count)

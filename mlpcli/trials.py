@@ -63,14 +63,14 @@ def entries(sweep: Sweep, folder: Path) -> list[Entry]:
     known: dict[tuple[Any, ...], Run] = {}
     for run in _runs(folder):
         try:
-            identity = learned(configuration.load(run.config))
+            identity = _identity(configuration.load(run.config))
         except ConfigError:  # it was not made by a sweep, or was killed before it was whole
             continue
         if identity not in known or _summary(known[identity], identity) is None:
             known[identity] = run
     found = []
     for trial in sweep.trials:
-        identity = learned(trial.config)
+        identity = _identity(trial.config)
         if identity in known:
             run = known[identity]
             summary = _summary(run, identity)
@@ -79,6 +79,14 @@ def entries(sweep: Sweep, folder: Path) -> list[Entry]:
             run.write_config(trial.config)
         found.append(Entry(trial, run, None if summary is None else Outcome(summary)))
     return found
+
+
+def _identity(config: Config) -> tuple[Any, ...]:
+    """Return what two runs of one trial have in common, the place of its images too.
+
+    A finished run is not read again, so images elsewhere are taken for others.
+    """
+    return (*learned(config), config.data.dir)
 
 
 def _runs(folder: Path) -> list[Run]:
@@ -95,7 +103,7 @@ def _summary(run: Run, identity: tuple[Any, ...]) -> dict[str, Any] | None:
     try:
         summary = json.loads((run.folder / "summary.json").read_bytes())
         config: Config = configuration.from_dict(summary["config"], str(run.folder))
-        whole = learned(config) == identity and all(name in summary for name in FIGURES)
+        whole = _identity(config) == identity and all(name in summary for name in FIGURES)
     except (OSError, ValueError, KeyError, TypeError, ConfigError):
         return None
     return summary if whole else None

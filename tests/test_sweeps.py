@@ -212,13 +212,16 @@ def test_each_trial_keeps_its_folder_whatever_is_added_to_the_sweep(tmp_path: Pa
     assert [entry.run.folder.name for entry in more] == ["trial-3", "trial-1", "trial-2"]
 
 
-def test_more_epochs_are_another_trial_and_other_threads_are_not(tmp_path: Path) -> None:
+def test_more_epochs_and_other_images_are_another_trial_and_other_threads_are_not(
+    tmp_path: Path,
+) -> None:
     folder = tmp_path / "runs"
     folder.mkdir()
     first = trials.entries(load(tmp_path, RATES), folder)
-    longer = trials.entries(load(tmp_path, RATES, "training.epochs=9"), folder)
-    assert {e.run.folder for e in first}.isdisjoint(e.run.folder for e in longer)
-    threads = trials.entries(load(tmp_path, RATES, "threads=3", "data.dir=/x"), folder)
+    for change in ("training.epochs=9", "data.dir=/x"):
+        others = trials.entries(load(tmp_path, RATES, change), folder)
+        assert {e.run.folder for e in first}.isdisjoint(e.run.folder for e in others)
+    threads = trials.entries(load(tmp_path, RATES, "threads=3"), folder)
     assert [e.run for e in threads] == [e.run for e in first]
 
 

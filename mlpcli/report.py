@@ -244,13 +244,14 @@ def _figures(best: Tested) -> list[tuple[str, str, str]]:
             f"of {len(best.test):,} images; 95% interval {_percent(low)} to {_percent(high)}",
         )
     ]
-    if trained.val_accuracy is not None:
+    # Of the network that was kept: a run that is still going may have a better one by now.
+    if (accuracy := best.saved.val_accuracy) is not None:
         count = settings.data.val_size
-        low, high = wilson_interval(round(trained.val_accuracy * count), count)
+        low, high = wilson_interval(round(accuracy * count), count)
         figures.append(
             (
                 "validation accuracy",
-                _percent(trained.val_accuracy),
+                _percent(accuracy),
                 f"of {count:,} images; 95% interval {_percent(low)} to {_percent(high)}",
             )
         )

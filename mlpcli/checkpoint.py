@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlpcli.config import Config, from_dict, to_dict
-from mlpcli.errors import CheckpointError
+from mlpcli.errors import CheckpointError, in_one_line
 from mlpcli.files import open_regular, replacing
 from mlpcli.nn.network import Network
 from mlpcli.runs import CHECKPOINTS
@@ -111,7 +111,7 @@ def _load(path: Path) -> Checkpoint:
     except Exception as error:  # whatever a torn, foreign or crafted file leads to
         if isinstance(error, OSError) and error.strerror:
             raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        reason = in_one_line(error)
         raise CheckpointError(f"{path}: not a whole checkpoint of mlpcli: {reason}") from None
 
 

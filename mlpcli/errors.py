@@ -67,6 +67,11 @@ class InterruptedRunError(MlpcliError):
         self.exit_code = 128 + signal_number
 
 
+def in_one_line(error: Exception) -> str:
+    """Return the first line of what an error says, or its kind where it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
 def printable(text: str) -> str:
     """Escape line ends and control characters: text from a file must not steer a terminal."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

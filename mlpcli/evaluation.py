@@ -53,6 +53,12 @@ class Confusion:
         """Of the images of a class, the share taken for it; 0 where there are none."""
         return self._share(self.counts.sum(axis=1))
 
+    @property
+    def shares(self) -> NDArray[np.float64]:
+        """Of the images of a class, a row, the share taken for each; 0 where there are none."""
+        shares: NDArray[np.float64] = self.counts / np.maximum(1, self.counts.sum(axis=1))[:, None]
+        return shares
+
     def _share(self, of: NDArray[np.int64]) -> NDArray[np.float64]:
         return np.divide(np.diag(self.counts), of, out=np.zeros(len(of)), where=of > 0)
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from mlpcli.errors import DataError
+from mlpcli.errors import DataError, in_one_line
 from mlpcli.files import open_regular
 
 MAX_BYTES = 2**28
@@ -62,7 +62,7 @@ def read(path: Path) -> NDArray[np.uint8]:
     except Exception as error:  # whatever a torn, foreign or crafted file leads to
         if isinstance(error, OSError) and error.strerror:
             raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        reason = in_one_line(error)
         raise DataError(f"{path}: cannot be read as a picture: {reason}") from None
     planes: NDArray[np.uint8] = np.asarray(small).transpose(2, 0, 1).reshape(3072)
     return planes

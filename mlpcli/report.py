@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib import resources
 from operator import attrgetter
 from typing import Any
 
 import jinja2
 import numpy as np
-from markupsafe import Markup
 from numpy.typing import NDArray
 
 from mlpcli import checkpoint, config, plots
@@ -26,6 +25,7 @@ from mlpcli.evaluation import Confusion, confusion_matrix, predict, split_for
 from mlpcli.plots import Line
 from mlpcli.runs import Run
 from mlpcli.statistics import calibration, mcnemar, wilson_interval
+from mlpcli.sweeps import short_names, text
 
 TEMPLATES = 96  # units of the first layer that are shown
 IMAGES = 12  # test images that are shown, right ones and wrong ones each
@@ -94,9 +94,14 @@ class Tested:
     test: Split
     probs: NDArray[np.float64]
 
-    @property
+    @cached_property
     def guesses(self) -> NDArray[np.intp]:
         return self.probs.argmax(axis=1)
+
+    @property
+    def confidence(self) -> NDArray[np.float64]:
+        """How probable each guess was."""
+        return self.probs.max(axis=1)
 
     @property
     def correct(self) -> NDArray[np.bool_]:
@@ -124,10 +129,10 @@ def page(runs: Sequence[Run], data_dir: str | None = None) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"percent": _percent, "number": lambda value: f"{value:,}"}
-    text = resources.files("mlpcli").joinpath("report.html").read_text("utf-8")
+    template = resources.files("mlpcli").joinpath("report.html").read_text("utf-8")
     best = tested[0]
     settings = best.saved.config
-    return environment.from_string(text).render(
+    return environment.from_string(template).render(
         colors=plots.COLORS | plots.GROUND,
         groups=groups,
         best=best,
@@ -135,7 +140,7 @@ def page(runs: Sequence[Run], data_dir: str | None = None) -> str:
         pair=_pair(*tested) if len(tested) == 2 else None,
         description=_description(best.saved),
         figures=_figures(best),
-        curves=[Markup(each) for each in _curves(best.trained)],
+        curves=_curves(best.trained),
         confusion=_confusion(best),
         templates=_templates(best.saved),
         units=settings.model.hidden[0] if settings.model.hidden else None,
@@ -205,21 +210,11 @@ def _labels(groups: list[Group]) -> list[str]:
         namesakes = [each for each in configs if each.name == own.name]
         changed = (differences(own, each).keys() for each in namesakes)
         keys = sorted(set().union(*changed) - NO_OTHER)
-        parts = [f"{_short(key)} {_plain(own, key)}" for key in keys]
+        named_values = zip(short_names(keys), (attrgetter(key)(own) for key in keys), strict=True)
+        parts = [f"{name} {text(value)}" for name, value in named_values]
         return ", ".join([own.name, *parts] if named else parts)
 
     return [label(each) for each in configs]
-
-
-def _short(key: str) -> str:
-    """Leave out a key's section, where what is left says enough."""
-    last = key.rpartition(".")[2]
-    return key if last == "name" else last
-
-
-def _plain(settings: Config, key: str) -> str:
-    value = attrgetter(key)(settings)
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _test(trained: Trained, data_dir: str | None) -> Tested:
@@ -290,24 +285,23 @@ def _curves(trained: Trained) -> list[str]:
 
 def _several(groups: list[Group], tested: list[Tested]) -> dict[str, Any]:
     """Return a table of configurations and their curves, one above the other."""
-    of = {id(each.trained): each for each in tested}
     rows = [
         {
             "color": plots.line_color(number),
             "group": group,
             "seconds": statistics.mean(each.seconds for each in group.runs),
-            "tested": next((of[id(each)] for each in group.runs if id(each) in of), None),
+            "tested": tested[number - 1] if number <= len(tested) else None,
         }
         for number, group in enumerate(groups, start=1)
     ]
 
-    def overlaid(name: str, title: str, *, percent: bool = False) -> Markup:
+    def overlaid(name: str, title: str, *, percent: bool = False) -> str:
         lines = [
             Line(each.column(name), number)
             for number, group in enumerate(groups, start=1)
             for each in group.runs
         ]
-        return Markup(plots.curves(lines, title, percent=percent))
+        return plots.curves(lines, title, percent=percent)
 
     val = "val" if groups[0].mean is not None else "train"
     return {
@@ -333,17 +327,18 @@ def _pair(one: Tested, other: Tested) -> dict[str, Any] | None:
 
 def _confusion(best: Tested) -> dict[str, Any]:
     names, found = best.saved.label_names, best.confusion
+    figures = zip(names, found.recall, found.precision, found.counts, found.shares, strict=True)
     rows = [
         {
             "name": name,
-            "recall": found.recall[i],
-            "precision": found.precision[i],
+            "recall": recall,
+            "precision": precision,
             "cells": [
-                {"count": count, "share": count / max(1, sum(counts)), "hit": i == j}
-                for j, count in enumerate(counts)
+                {"count": count, "share": share, "hit": i == j}
+                for j, (count, share) in enumerate(zip(*row, strict=True))
             ],
         }
-        for i, (name, counts) in enumerate(zip(names, found.counts.tolist(), strict=True))
+        for i, (name, recall, precision, *row) in enumerate(figures)
     ]
     return {"names": names, "rows": rows}
 
@@ -369,8 +364,7 @@ def _templates(saved: Checkpoint) -> list[dict[str, str]]:
 
 def _pictures(best: Tested) -> dict[str, list[dict[str, Any]]]:
     """Return the right and the wrong guesses that were surest, with all class probabilities."""
-    names, confidence = best.saved.label_names, best.probs.max(axis=1)
-    surest = np.argsort(-confidence, kind="stable")
+    names, surest = best.saved.label_names, np.argsort(-best.confidence, kind="stable")
 
     def shown(which: NDArray[np.bool_]) -> list[dict[str, Any]]:
         return [
@@ -388,9 +382,9 @@ def _pictures(best: Tested) -> dict[str, list[dict[str, Any]]]:
 
 
 def _calibration(best: Tested) -> dict[str, Any]:
-    found = calibration(best.probs.max(axis=1), best.correct)
+    found = calibration(best.confidence, best.correct)
     title = "accuracy by probability"
-    return {"plot": Markup(plots.reliability(found, title)), "error": found.error}
+    return {"plot": plots.reliability(found, title), "error": found.error}
 
 
 def _percent(share: float) -> str:

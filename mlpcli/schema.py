@@ -80,11 +80,6 @@ def of_keys() -> dict[str, Schema]:
     return {key: _within(root, key) for key in dotted_keys(Config)}
 
 
-def of_key(key: str) -> Schema:
-    """Return the schema of one key's value; raises KeyError where there is no such key."""
-    return of_keys()[key]
-
-
 def _within(schema: Schema, key: str) -> Schema:
     for name in key.split("."):
         schema = schema["properties"][name]

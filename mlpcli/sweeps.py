@@ -11,7 +11,7 @@ import itertools
 import json
 import math
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -97,6 +97,15 @@ def text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.12g}"
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def short_names(keys: Sequence[str]) -> list[str]:
+    """Return keys without their sections, where what is left says enough."""
+    last = [key.rpartition(".")[2] for key in keys]
+    return [
+        key if name == "name" or last.count(name) > 1 else name
+        for key, name in zip(keys, last, strict=True)
+    ]
 
 
 @dataclass(frozen=True)

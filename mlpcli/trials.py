@@ -21,7 +21,7 @@ from mlpcli.config import Config, learned
 from mlpcli.errors import ConfigError
 from mlpcli.files import replacing
 from mlpcli.runs import Run
-from mlpcli.sweeps import TRIAL, Sweep, Trial, text
+from mlpcli.sweeps import TRIAL, Sweep, Trial, short_names, text
 
 CSV = "sweep.csv"
 FIGURES = ("val_accuracy", "val_loss", "best_epoch", "epochs", "seconds")
@@ -166,10 +166,8 @@ def ranking(entries: Iterable[Entry]) -> list[Ranked]:
 
 
 def table(sweep: Sweep, ranked: list[Ranked]) -> str:
-    """Return a row a configuration; keys go by their last name where that is enough."""
-    names = [key.rpartition(".")[2] for key in sweep.keys]
-    heads = [n if names.count(n) == 1 else k for n, k in zip(names, sweep.keys, strict=True)]
-    rows = [[*heads, "validation accuracy", "seeds"]]
+    """Return a row a configuration."""
+    rows = [[*short_names(sweep.keys), "validation accuracy", "seeds"]]
     for one in ranked:
         accuracy = "failed" if one.mean is None else f"{one.mean:.2%}"
         accuracy += "" if one.deviation is None else f" ± {100 * one.deviation:.2f}"

@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mlpcli.checkpoint import Checkpoint
 from mlpcli.cifar10 import batches, synthetic
 from mlpcli.cifar10.dataset import Split
+from mlpcli.config import Config, ModelConfig
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "configs"
@@ -20,6 +22,7 @@ SWEEP = CONFIGS / "sweep.yaml"  # not one configuration but many
 SHIPPED = sorted(path for path in CONFIGS.glob("*.yaml") if path != SWEEP)
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
+Without = Callable[[str], dict[str, str]]
 
 
 REAL_DATA_DIR = os.environ.get("MLPCLI_DATA_DIR")
@@ -49,6 +52,25 @@ def write_shapes(data_dir: Path, batch_rows: int = 40) -> Path:
     return data_dir
 
 
+def untrained(
+    loss: str, hidden: int, names: tuple[str, ...], dtype: str = "float32", scale: float = 1.0
+) -> Checkpoint:
+    """Return a network of one hidden layer that has learned nothing, as it is saved."""
+    rng, K = np.random.default_rng(0), len(names)
+    shapes = {"W1": (3072, hidden), "b1": (hidden,), "W2": (hidden, K), "b2": (K,)}
+    return Checkpoint(
+        parameters={k: (scale * rng.standard_normal(s)).astype(dtype) for k, s in shapes.items()},
+        config=Config(name="a", loss=loss, model=ModelConfig(hidden=(hidden,))),
+        label_names=names,
+        data_digest="0" * 64,
+        environment={},
+        epoch=1,
+        step=1,
+        val_accuracy=None,
+        val_loss=None,
+    )
+
+
 def draw_split(count: int) -> Split:
     """Return so many shapes, all of them one split."""
     images, labels = synthetic.draw(count, np.random.default_rng(0))
@@ -62,7 +84,7 @@ def shapes_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def without(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, str]]:
+def without(tmp_path_factory: pytest.TempPathFactory) -> Without:
     """Give the environment of a process in which a package is not installed."""
 
     def environment(package: str) -> dict[str, str]:

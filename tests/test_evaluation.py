@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from conftest import untrained
 
 from mlpcli.checkpoint import Checkpoint
-from mlpcli.config import Config, ModelConfig
 from mlpcli.errors import CheckpointError
 from mlpcli.evaluation import BATCH_SIZE, predict
 from mlpcli.nn.losses import LOSSES
@@ -16,19 +16,7 @@ IMAGES = RNG.integers(0, 256, (2 * BATCH_SIZE + 7, 3072), np.uint8)
 
 
 def checkpoint(loss: str, dtype: str = "float64") -> Checkpoint:
-    rng = np.random.default_rng(1)
-    shapes = {"W1": (3072, 5), "b1": (5,), "W2": (5, 3), "b2": (3,)}
-    return Checkpoint(
-        parameters={k: (0.05 * rng.standard_normal(s)).astype(dtype) for k, s in shapes.items()},
-        config=Config(name="small", loss=loss, model=ModelConfig(hidden=(5,))),
-        label_names=("a", "b", "c"),
-        data_digest="0" * 64,
-        environment={},
-        epoch=1,
-        step=1,
-        val_accuracy=None,
-        val_loss=None,
-    )
+    return untrained(loss, 5, ("a", "b", "c"), dtype, scale=0.05)
 
 
 def sigmoid(T: np.ndarray) -> np.ndarray:

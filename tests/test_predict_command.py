@@ -3,38 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Command
+from conftest import Command, Without, untrained
 from PIL import Image
 
 from mlpcli import checkpoint, evaluation
 from mlpcli.checkpoint import Checkpoint
 from mlpcli.cifar10 import dataset, synthetic
-from mlpcli.config import Config, DataConfig, ModelConfig
+from mlpcli.config import DataConfig
 
 
 def network(loss: str) -> Checkpoint:
-    """An untrained network with one hidden layer."""
-    rng = np.random.default_rng(0)
-    shapes = {"W1": (3072, 8), "b1": (8,), "W2": (8, 10), "b2": (10,)}
-    return Checkpoint(
-        parameters={k: rng.standard_normal(s).astype(np.float32) for k, s in shapes.items()},
-        config=Config(name="a", loss=loss, model=ModelConfig(hidden=(8,))),
-        label_names=synthetic.LABEL_NAMES,
-        data_digest="0" * 64,
-        environment={},
-        epoch=1,
-        step=1,
-        val_accuracy=None,
-        val_loss=None,
-    )
+    return untrained(loss, 8, synthetic.LABEL_NAMES)
 
 
 @pytest.fixture
@@ -140,16 +124,10 @@ def test_wrong_input_is_one_clear_line_and_its_exit_code(
     assert len([line for line in done.stderr.splitlines() if "  try: " not in line]) == 1
 
 
-def test_without_pillow_it_says_what_to_install(saved: Path, tmp_path: Path) -> None:
-    code = "import sys; sys.modules['PIL'] = None; from mlpcli.cli import main; main(sys.argv[1:])"
-    done = subprocess.run(
-        [sys.executable, "-c", code, "predict", str(saved), "a.png"],
-        cwd=tmp_path,
-        env={**os.environ, "COLUMNS": "80"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def test_without_pillow_it_says_what_to_install(
+    mlpcli: Command, without: Without, saved: Path
+) -> None:
+    done = mlpcli("predict", saved, "a.png", env=without("PIL"))
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
         "error: predict needs PIL, which is not installed",

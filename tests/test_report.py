@@ -8,13 +8,13 @@ import json
 import re
 import shutil
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from browser import Browser, browser, needs_chromium
-from conftest import Command
+from conftest import Command, Without
 from PIL import Image
 from torture.shell import MLPCLI, call, lasting_folder, once, shapes, train
 
@@ -178,7 +178,7 @@ def test_a_folder_of_runs_is_all_that_have_finished_an_epoch(
 
 
 def test_what_cannot_be_reported_is_one_clear_line(
-    mlpcli: Command, without: Callable[[str], dict[str, str]], tmp_path: Path
+    mlpcli: Command, without: Without, tmp_path: Path
 ) -> None:
     run = tmp_path / "runs" / "note-1"
     shutil.copytree(trained("note"), run)

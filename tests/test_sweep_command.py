@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import CONFIGS, Command
+from conftest import CONFIGS, Command, Without
 from torture.shell import MLPCLI, one_thread, require_same
 
 from mlpcli import checkpoint
@@ -361,15 +361,10 @@ def test_where_no_scheduler_answers_it_says_so_soon(mlpcli: Command, tmp_path: P
     assert "dask scheduler" in hint
 
 
-def test_where_dask_is_missing_it_names_the_extra(tmp_path: Path) -> None:
-    write_sweep(tmp_path, SHORT)
-    code = (
-        "import sys; sys.modules['dask'] = None; "
-        "from mlpcli.cli import run; sys.exit(run(['sweep', 'sweep.yaml']))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+def test_where_dask_is_missing_it_names_the_extra(
+    mlpcli: Command, without: Without, tmp_path: Path
+) -> None:
+    done = mlpcli("sweep", write_sweep(tmp_path, SHORT), env=without("dask"))
     assert done.returncode == 1
     assert "error: sweep needs dask, which is not installed" in done.stderr
     assert "pip install 'mlpcli[sweep]'" in done.stderr

@@ -103,8 +103,9 @@ def _read(
         names, where = synthetic.LABEL_NAMES, "drawn on the spot"
         images, labels = synthetic.draw_train() if training else synthetic.draw_test()
     else:
-        folder = batches.open_folder(data_dir(config.dir))
-        names, where = folder.label_names, f"read from {data_dir(config.dir)}"
+        path = data_dir(config.dir)
+        folder = batches.open_folder(path)
+        names, where = folder.label_names, f"read from {path}"
         images, labels = folder.read(batches.TRAIN_BATCHES if training else batches.TEST_BATCHES)
     seconds = time.perf_counter() - start
     log.debug("%s images: %s %s in %.2f s", part, f"{len(labels):,}", where, seconds)

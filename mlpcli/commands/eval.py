@@ -95,12 +95,13 @@ def _print_table(split: str, result: Evaluation, names: tuple[str, ...]) -> None
     width = max(len(name) for name in names)
     head = "".join(f"{name[:4]:>5}" for name in names)
     click.echo(f"{'':{width}} recall        prec.{head}")
-    figures = zip(names, result.recall, result.precision, result.counts.tolist(), strict=True)
+    rows = zip(result.counts, result.shares, strict=True)
+    figures = zip(names, result.recall, result.precision, rows, strict=True)
     for i, (name, recall, precision, row) in enumerate(figures):
         drawn = click.style(f"{bar(recall, BAR):{BAR}}", fg="blue")
         cells = "".join(
-            _cell(count, count / max(1, sum(row)), HITS if i == j else MISSES)
-            for j, count in enumerate(row)
+            _cell(count, share, HITS if i == j else MISSES)
+            for j, (count, share) in enumerate(zip(*row, strict=True))
         )
         click.echo(f"{name:{width}} {recall:6.1%} {drawn} {precision:6.1%}{cells}")
 

@@ -31,13 +31,14 @@ demo: install  ## Train, evaluate and gradient-check on the embedded data set.
 test: check  ## Run all checks and tests.
 	$(BIN)/pytest
 
-check: $(VENV)/test-installed  ## Lint, check the formatting and the types.
+check: $(VENV)/test-installed  ## Lint, check the formatting, the types and the imports.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 torture: $(VENV)/test-installed  ## Try every fault and attack, for minutes, and print a table.
-	PYTHONPATH=tests $(BIN)/python -m torture
+	PYTHONPATH=tests $(BIN)/python -m faults
 
 bench: install  ## Time one training step beside its limit and its peers.
 	$(BIN)/python benchmarks/step.py

@@ -14,7 +14,7 @@ from typing import Any
 
 from results import CONFIGS, curve, percent, train
 
-from mlpcli.config import load
+from mlpcli.config.loading import load
 
 RESULTS = Path(__file__).parent / "ablation.json"
 

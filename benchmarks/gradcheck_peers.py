@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from mlpcli.environment import describe
-from mlpcli.flaws import FLAWS
-from mlpcli.gradcheck import check_problem, pose
+from mlpcli.gradcheck.check import check_problem, pose
+from mlpcli.gradcheck.flaws import FLAWS
 from mlpcli.nn.losses import SigmoidCrossEntropy
 from mlpcli.nn.network import Network
 

@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mlpcli.config import load
+from mlpcli.config.loading import load
 from mlpcli.environment import describe
 
 HERE = Path(__file__).parent
@@ -106,7 +106,7 @@ def table(results: dict[str, Any]) -> str:
 
 def draw(results: dict[str, Any]) -> str:
     """Draw validation accuracy over seconds of training; needs matplotlib (the extra `plot`)."""
-    from mlpcli import plots
+    from mlpcli.report import plots
 
     with plots.styled:
         figure, axes = plots.new_figure(size=(7.5, 4.2))

@@ -38,9 +38,9 @@ class Problem:
     def __init__(self) -> None:
         import numpy as np
 
-        from mlpcli import features
-        from mlpcli.cifar10.dataset import Split
-        from mlpcli.config import FeaturesConfig
+        from mlpcli.config.loading import FeaturesConfig
+        from mlpcli.data import features
+        from mlpcli.data.dataset import Split
 
         rng = np.random.default_rng(SEED)
         self.images = rng.integers(0, 256, (IMAGES, D), np.uint8)
@@ -230,10 +230,10 @@ def run_mlpcli() -> dict[str, Any]:
     """The very loop that `mlpcli train` runs, with the common weights put in."""
     import numpy as np
 
-    from mlpcli import config
-    from mlpcli.cifar10.dataset import Dataset, Split
-    from mlpcli.config import Config
-    from mlpcli.training import Progress, Training
+    from mlpcli.config import loading as config
+    from mlpcli.config.loading import Config
+    from mlpcli.data.dataset import Dataset, Split
+    from mlpcli.training.trainer import Progress, Training
 
     problem = Problem()
     nothing = Split(problem.images, problem.labels, np.arange(0))

@@ -26,9 +26,9 @@ from typing import Any
 import yaml
 from results import CONFIGS, HERE, MACHINE
 
-from mlpcli import sweeps
-from mlpcli.config import to_yaml
+from mlpcli.config.loading import to_yaml
 from mlpcli.environment import describe
+from mlpcli.sweep import plan as sweeps
 
 SWEEP, RESULTS = CONFIGS / "sweep.yaml", HERE / "sweep.json"
 WORKERS = 2

@@ -51,7 +51,8 @@ def train_with_torch(name: str, seed: int, path: str) -> None:
     import numpy as np
     import torch
 
-    from mlpcli.cifar10 import batches, dataset  # PyTorch has no faster reader of its own
+    from mlpcli.cifar10 import batches  # PyTorch has no faster reader of its own
+    from mlpcli.data import dataset
 
     peer = PEERS[name]
     torch.manual_seed(seed)
@@ -105,7 +106,8 @@ def accuracy_of(path: Path) -> float:
     """Return the test accuracy of a network of sigmoid units on pixels."""
     import numpy as np
 
-    from mlpcli.cifar10 import batches, dataset
+    from mlpcli.cifar10 import batches
+    from mlpcli.data import dataset
 
     images, labels = batches.open_folder(dataset.data_dir(None)).read(batches.TEST_BATCHES)
     with np.load(path) as net:

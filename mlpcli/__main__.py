@@ -6,10 +6,10 @@ import signal
 def main() -> None:
     """Run the command line; while it is being imported, Ctrl-C ends it without a traceback."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from mlpcli import cli
+    from mlpcli.cli.main import main as run
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    cli.main()
+    run()
 
 
 if __name__ == "__main__":

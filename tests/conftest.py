@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlpcli.checkpoint import Checkpoint
 from mlpcli.cifar10 import batches, synthetic
-from mlpcli.cifar10.dataset import Split
-from mlpcli.config import Config, ModelConfig
+from mlpcli.config.loading import Config, ModelConfig
+from mlpcli.data.dataset import Split
+from mlpcli.runs.checkpoint import Checkpoint
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "configs"

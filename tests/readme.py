@@ -18,9 +18,9 @@ from typing import Any, get_args, get_type_hints
 
 import click
 
-from mlpcli.cli import cli
-from mlpcli.config import Config
-from mlpcli.strict_yaml import dotted_keys
+from mlpcli.cli.main import cli
+from mlpcli.config.loading import Config
+from mlpcli.config.strict_yaml import dotted_keys
 
 README = Path(__file__).parent.parent / "README.md"
 WIDTH = 94  # characters of a line of help

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import CONFIGS, write_shapes
+from faults.shell import call
 from PIL import Image
 from readme import all_commands
-from torture.shell import call
 
 
 def examples() -> list[str]:

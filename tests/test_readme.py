@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import yaml
 from conftest import CONFIGS, ROOT, SHIPPED, Command
+from faults import ROWS
 from readme import written
-from torture import ROWS
 
-from mlpcli import checkpoint, sweeps
 from mlpcli.cifar10 import synthetic
-from mlpcli.cli import cli
+from mlpcli.cli.main import cli
+from mlpcli.runs import checkpoint
+from mlpcli.sweep import plan as sweeps
 
 README = (ROOT / "README.md").read_text()
 

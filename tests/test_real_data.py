@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 from conftest import CONFIGS, Command
 
-from mlpcli import config
-from mlpcli.cifar10 import batches, dataset
-from mlpcli.features import PLAIN
-from mlpcli.inputs import inputs_of
-from mlpcli.minibatches import Gatherer
+from mlpcli.cifar10 import batches
+from mlpcli.config import loading as config
+from mlpcli.data import dataset
+from mlpcli.data.features import PLAIN
+from mlpcli.data.inputs import inputs_of
+from mlpcli.data.minibatches import Gatherer
 from mlpcli.nn.network import Network
-from mlpcli.training import Training
+from mlpcli.training.trainer import Training
 
 
 def test_all_60000_images_and_labels_are_those_that_pickle_reads(real_data_dir: Path) -> None:

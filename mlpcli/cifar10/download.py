@@ -26,7 +26,7 @@ from typing import IO, Any
 
 import requests
 
-from mlpcli.cifar10.sources import MAX_ARCHIVE_BYTES, Source
+from mlpcli.cifar10.mirrors import MAX_ARCHIVE_BYTES, Source
 from mlpcli.errors import DataError, MlpcliError
 from mlpcli.files import open_regular, sync_folder
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import CONFIGS, Command
-from torture import pickles
+from faults import pickles
 
 from mlpcli.cifar10 import batches
 from mlpcli.errors import DataError

@@ -12,7 +12,7 @@ from servers import BODY, DIGEST, OTHER, Sends, serving, status
 
 from mlpcli.cifar10 import download as downloads
 from mlpcli.cifar10.download import download
-from mlpcli.cifar10.sources import Source
+from mlpcli.cifar10.mirrors import Source
 from mlpcli.errors import MlpcliError
 
 

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from conftest import CONFIGS
 
-from mlpcli import config
-from mlpcli.cifar10 import dataset, synthetic
-from mlpcli.evaluation import evaluate
-from mlpcli.inputs import inputs_of
-from mlpcli.minibatches import Gatherer
-from mlpcli.training import Training
+from mlpcli.cifar10 import synthetic
+from mlpcli.config import loading as config
+from mlpcli.data import dataset
+from mlpcli.data.inputs import inputs_of
+from mlpcli.data.minibatches import Gatherer
+from mlpcli.runs.inference import evaluate
+from mlpcli.training.trainer import Training
 
 
 def test_a_seed_draws_the_same_images_and_another_does_not() -> None:

@@ -1,0 +1,107 @@
+"""`mlpcli predict`: what a checkpoint's network takes pictures for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mlpcli import environment
+from mlpcli.cli import _options as options
+from mlpcli.cli import _terminal as terminal
+from mlpcli.errors import DataError, printable
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+COLUMNS = 80
+
+
+@click.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument(
+    "images", metavar="IMAGE...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
+@click.option(
+    "--top",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="How many classes of each picture, the most probable first.",
+)
+@options.as_json
+@options.verbosity
+def predict(checkpoint: Path, images: tuple[Path, ...], top: int, as_json: bool) -> None:
+    """Say what each IMAGE shows to CHECKPOINT, a .npz file or a run's folder (then its best).
+
+    A picture may have any format and size: it is turned upright, put on white where it is
+    transparent, and its middle square is resized to 32×32.
+
+    The probabilities are those of the loss that trained the network. With softmax_cross_entropy
+    they sum to 100%; with the others each class has one of its own, and they need not.
+
+    Needs Pillow: pip install 'mlpcli[images]'. Exits with 4 if a picture cannot be read, after the
+    others.
+
+    \b
+    mlpcli predict runs/note-1 cat.jpg
+    mlpcli predict runs/note-1 --top 10 photos/*.png
+    mlpcli predict runs/note-1/checkpoints/last.npz --json -- cat.jpg ship.png
+    """
+    environment.set_threads(None)
+    with options.needs("images"):
+        from mlpcli.cifar10 import images as pictures
+    import numpy as np
+
+    from mlpcli.runs import checkpoint as checkpoints
+    from mlpcli.runs import folder as runs
+    from mlpcli.runs import inference as evaluation
+
+    saved = checkpoints.load(runs.best_of(checkpoint))
+    read: dict[int, NDArray[np.uint8]] = {}
+    errors: dict[int, DataError] = {}
+    for number, path in enumerate(images):
+        try:
+            read[number] = pictures.read(path)
+        except DataError as error:
+            if len(images) == 1:
+                raise
+            errors[number] = error
+            click.echo(f"warning: {printable(str(error))}", err=True)
+    stack = np.array(list(read.values()), np.uint8).reshape(-1, 3072)
+    probs = dict(zip(read, evaluation.predict(saved, stack), strict=True))
+    if as_json:
+        options.print_json(
+            {
+                "images": [
+                    {"file": str(path), "error": str(errors[number])}
+                    if number in errors
+                    else {"file": str(path), "classes": _top(probs[number], saved.label_names, top)}
+                    for number, path in enumerate(images)
+                ]
+            }
+        )
+    else:
+        for number, row in probs.items():
+            _print(images[number], _top(row, saved.label_names, top), saved.label_names)
+    if errors:
+        raise DataError(f"{len(errors)} of {len(images)} pictures cannot be read")
+
+
+def _top(probs: NDArray[np.float64], names: tuple[str, ...], top: int) -> list[dict[str, Any]]:
+    """Return the most probable classes; of equal ones the first."""
+    order = (-probs).argsort(kind="stable")[:top]
+    return [{"name": names[k], "probability": float(probs[k])} for k in order]
+
+
+def _print(path: Path, classes: list[dict[str, Any]], names: tuple[str, ...]) -> None:
+    """A picture's name, then a row a class: its probability and a bar of it."""
+    click.echo(printable(str(path)))
+    width = max(map(len, names))
+    for entry in classes:
+        start = f"  {entry['name']:{width}} {entry['probability']:6.1%} "
+        bar = terminal.bar(entry["probability"], max(COLUMNS - len(start), 10))
+        click.echo((start + bar).rstrip())

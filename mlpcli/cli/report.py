@@ -1,0 +1,48 @@
+"""`mlpcli report`: a page about runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mlpcli import environment
+from mlpcli.cli import _options as options
+from mlpcli.files import replacing
+from mlpcli.runs import folder as runs
+
+
+@click.command()
+@click.argument(
+    "folders", metavar="RUN [RUN …]", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
+@click.option(
+    "--out",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Where the page is written.  [default: report.html in the first folder]",
+)
+@options.data_dir
+@options.verbosity
+def report(folders: tuple[Path, ...], out: Path | None, data_dir: Path | None) -> None:
+    """Write one HTML page about RUN: curves, figures, weights, images.
+
+    RUN is a run's folder, or a sweep's with all its runs. Of several runs the page compares
+    curves and accuracies, and shows the best by validation accuracy in detail. It needs the test
+    images, for the figures that are reported of them.
+
+    \b
+    mlpcli report runs/note-1
+    mlpcli report runs/note-1 runs/fast-1 --out comparison.html
+    mlpcli report runs/sweep
+    """
+    environment.set_threads(None)
+    with options.needs("plot"):
+        from mlpcli.report.page import page
+
+    found = [run for folder in folders for run in runs.runs_of(folder)]
+    text = page(found, None if data_dir is None else str(data_dir.absolute()))
+    out = out or folders[0] / "report.html"
+    with replacing(out) as file:
+        file.write(text.encode())
+    click.echo(f"{out}: {len(text.encode()) / 2**20:.1f} MiB; open it in a browser")

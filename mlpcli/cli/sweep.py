@@ -1,0 +1,189 @@
+"""`mlpcli sweep`: the trials of a sweep's file, each a run, on as many processes as there are."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import re
+import shlex
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+
+from mlpcli import environment
+from mlpcli.cli import _options as options
+from mlpcli.cli._progress import Bar
+from mlpcli.config.loading import Config
+from mlpcli.errors import ConfigError, FailedTrialsError, MlpcliError, printable
+from mlpcli.files import expanded, locked, remove_stale
+from mlpcli.interrupts import Interruptions
+from mlpcli.sweep import plan as sweeps
+from mlpcli.sweep import trials
+from mlpcli.sweep.plan import Sweep
+from mlpcli.sweep.trials import Entry
+
+ADDRESS = r"(tcp|tls|ucx|wss?)://\S+:\d+"
+CSV_SECONDS = 1
+
+
+@click.command()
+@click.argument("file", metavar="SWEEP", type=click.Path(path_type=Path))
+@options.sets
+@options.data_dir
+@options.runs_dir
+@click.option(
+    "--workers",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="How many processes train at a time.  [default: one for each usable core]",
+)
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Train on the workers of a Dask scheduler, as in tcp://127.0.0.1:8786.",
+)
+@options.as_json
+@options.verbosity
+def sweep(
+    file: Path,
+    sets: tuple[str, ...],
+    data_dir: Path | None,
+    runs_dir: Path,
+    workers: int | None,
+    scheduler: str | None,
+    as_json: bool,
+) -> None:
+    """Train all trials of SWEEP, each in a run's folder, and rank its configurations.
+
+    Given again, the same command skips what is finished and goes on with what is not.
+
+    \b
+    mlpcli sweep configs/sweep.yaml
+    mlpcli sweep configs/sweep.yaml --workers 2
+    mlpcli sweep configs/sweep.yaml --scheduler tcp://127.0.0.1:8786
+    """
+    if workers is not None and scheduler is not None:
+        raise ConfigError("--workers and --scheduler exclude one another")
+    if scheduler is not None and not re.fullmatch(ADDRESS, scheduler):
+        found = printable(scheduler)
+        raise ConfigError(f"--scheduler: found {found}, expected an address as in tcp://HOST:8786")
+    plan = sweeps.load(file, sets)
+    threads = plan.trials[0].config.threads  # as that of all others: no sweep varies it
+    cores = environment.usable_cores()
+    workers = workers or max(1, cores // (threads or 1))
+    threads = threads or (1 if scheduler else max(1, cores // workers))
+    plan = _placed(plan, threads, data_dir)
+    folder = runs_dir / plan.name
+    with options.needs("sweep"):
+        environment.set_threads(threads)  # workers of this machine inherit it
+        from mlpcli.sweep import workers as cluster
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder), _Bar(options.is_quiet()) as bar:
+        remove_stale(folder)
+        entries = trials.entries(plan, folder)
+        waiting = [entry for entry in entries if entry.outcome is None]
+        bar.start(len(entries), len(waiting))
+        with _csv(folder, plan, entries, bar) as update, Interruptions() as interruptions:
+            interruptions.to_save = True  # there are workers to stop first
+            if waiting:
+                local = cluster.local(min(workers, len(waiting)))
+                with cluster.remote(scheduler) if scheduler else local as client:
+                    for entry in cluster.train(client, waiting, interruptions, bar.warn):
+                        bar.show(entry)
+                        update()
+    _print(plan, folder, entries, as_json)
+    failed = [entry for entry in entries if entry.outcome and entry.outcome.error]
+    if failed and (first := failed[0].outcome):
+        raise FailedTrialsError(
+            first.exit_code,
+            f"{len(failed)} of {len(entries)} trials failed: {failed[0].run.folder}: {first.error}",
+        )
+
+
+def _placed(plan: Sweep, threads: int, data_dir: Path | None) -> Sweep:
+    """Put into each trial its number of threads, and where the data lies, from anywhere."""
+    variable = os.environ.get("MLPCLI_DATA_DIR")
+
+    def place(config: Config) -> Config:
+        config = dataclasses.replace(config, threads=threads)
+        chosen = data_dir or config.data.dir or variable
+        return options.with_data_dir(config, expanded(Path(chosen)) if chosen else None)
+
+    placed = (dataclasses.replace(trial, config=place(trial.config)) for trial in plan.trials)
+    return dataclasses.replace(plan, trials=tuple(placed))
+
+
+@contextlib.contextmanager
+def _csv(
+    folder: Path, plan: Sweep, entries: list[Entry], bar: _Bar
+) -> Iterator[Callable[[], None]]:
+    """Write `sweep.csv` at the end, whatever that is, and where it is due at each call till then.
+
+    A sweep of thousands of trials does not write it for each.
+    """
+    due = 0.0
+
+    def update() -> None:
+        nonlocal due
+        if time.monotonic() < due:
+            return
+        try:
+            trials.write_csv(folder / trials.CSV, plan, entries)
+        except MlpcliError as error:
+            bar.warn(f"{error}; the sweep goes on")
+        due = time.monotonic() + CSV_SECONDS
+
+    try:
+        yield update
+    finally:
+        trials.write_csv(folder / trials.CSV, plan, entries)
+
+
+class _Bar(Bar):
+    """A bar over the trials, and a line for each that ends."""
+
+    unit = "trial"
+
+    def start(self, count: int, waiting: int) -> None:
+        if not self.bar.disable:
+            self.bar.reset(count)
+            self.bar.initial = self.bar.n = count - waiting
+            self.bar.refresh()
+        if waiting < count:
+            self.say(f"{count - waiting} of {count} trials are finished already")
+
+    def show(self, entry: Entry) -> None:
+        """Say what came of a trial; that one failed, also where little is to be said."""
+        outcome, folder = entry.outcome, entry.run.folder
+        assert outcome is not None
+        for warning in outcome.warnings:
+            self.warn(warning)
+        if outcome.summary is None:
+            self.warn(f"{folder} failed: {outcome.error} ({entry.trial})")
+        else:
+            self.say(f"{folder}  val {outcome.summary['val_accuracy']:.2%}  {entry.trial}")
+        if not self.bar.disable:
+            self.bar.update()
+            self.bar.refresh()  # the line has cleared it, and the next may be minutes away
+
+
+def _print(plan: Sweep, folder: Path, entries: list[Entry], as_json: bool) -> None:
+    ranked = trials.ranking(entries)
+    if as_json:
+        options.print_json(
+            {
+                "sweep_dir": str(folder),
+                "csv": str(folder / trials.CSV),
+                "ranking": [one.row() for one in ranked],
+                "trials": [entry.row() for entry in entries],
+            }
+        )
+        return
+    click.echo(trials.table(plan, ranked))
+    click.echo()
+    click.echo(f"trials  {folder / trials.CSV}")
+    click.echo(f"next    mlpcli report {shlex.quote(str(folder))}")

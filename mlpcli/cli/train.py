@@ -1,0 +1,156 @@
+"""`mlpcli train`: one experiment, from its configuration to a run's folder."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mlpcli import environment
+from mlpcli.cli import _options as options
+from mlpcli.cli._progress import Bar
+from mlpcli.cli._terminal import sampled, sparkline
+from mlpcli.errors import CheckFailedError, ConfigError
+from mlpcli.interrupts import Interruptions
+from mlpcli.runs import folder as runs
+
+if TYPE_CHECKING:
+    from mlpcli.training.trainer import EpochResult, Progress, Training
+
+CURVE = 48  # characters of the curve that is drawn at the end
+
+
+@click.command()
+@click.argument("config", required=False, type=click.Path(path_type=Path))
+@options.sets
+@options.data_dir
+@options.runs_dir
+@click.option(
+    "--resume",
+    metavar="RUN",
+    type=click.Path(path_type=Path),
+    help="Go on with a run's folder, or from one of its checkpoints; CONFIG may be left out.",
+)
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="With --resume: refuse another NumPy, BLAS, processor or number of threads.",
+)
+@options.as_json
+@click.option(
+    "--min-val-accuracy",
+    metavar="X",
+    type=options.SHARE,
+    help="Exit with 3 if the best validation accuracy is below X (0 to 1).",
+)
+@options.verbosity
+def train(
+    config: Path | None,
+    sets: tuple[str, ...],
+    data_dir: Path | None,
+    runs_dir: Path,
+    resume: Path | None,
+    strict: bool,
+    as_json: bool,
+    min_val_accuracy: float | None,
+) -> None:
+    """Train the network that CONFIG describes.
+
+    \b
+    mlpcli train configs/note.yaml
+    mlpcli train configs/fast.yaml -q
+    mlpcli train configs/momentum.yaml --set training.epochs=5 --set seed=1
+    mlpcli train --resume runs/note-1 --set training.epochs=40
+    """
+    with Interruptions() as interruptions:
+        run = last = None
+        if resume is not None:
+            run, last = runs.run_and_checkpoint(resume)
+            config = config or run.config
+        if config is None:
+            raise ConfigError("train: CONFIG is missing", hint="mlpcli train configs/smoke.yaml")
+        settings = options.load_config(config, sets, data_dir)
+        if min_val_accuracy is not None and settings.data.val_size == 0:
+            raise ConfigError("--min-val-accuracy needs a validation split: data.val_size is 0")
+        environment.set_threads(settings.threads)
+
+        from mlpcli.runs import runner as experiment
+
+        with _Bar(options.is_quiet()) as bar:
+            if run is None or last is None:
+                summary = experiment.start(settings, runs_dir, bar, interruptions)
+            else:
+                summary = experiment.resume(run, last, settings, bar, interruptions, strict=strict)
+    if as_json:
+        options.print_json(summary)
+    else:
+        _print_summary(summary)
+    accuracy = summary["val_accuracy"]
+    if min_val_accuracy is not None and accuracy < min_val_accuracy:
+        raise CheckFailedError(
+            f"validation accuracy {accuracy:.4f} is below the floor of {min_val_accuracy}"
+        )
+
+
+class _Bar(Bar):
+    """A bar over the images of the whole run, and a line an epoch."""
+
+    unit, unit_scale = "img", True
+
+    def start(self, training: Training) -> None:
+        self.epochs = training.config.training.epochs
+        self.images = len(training.dataset.splits["train"])
+        if not self.bar.disable:
+            self.bar.reset(self.epochs * self.images)
+            self.bar.initial = self._done(training.progress)
+
+    def _done(self, progress: Progress) -> int:
+        return progress.epoch * self.images + progress.position
+
+    def step(self, progress: Progress) -> None:
+        if self.bar.disable:
+            return
+        self.bar.set_description(f"epoch {progress.epoch + 1}/{self.epochs}", refresh=False)
+        loss = progress.loss_sum / progress.position
+        accuracy = progress.correct / progress.position
+        self.bar.set_postfix_str(f"loss {loss:.4f}, accuracy {accuracy:.1%}", refresh=False)
+        self.bar.update(self._done(progress) - self.bar.n)
+
+    def epoch(self, result: EpochResult) -> None:
+        val = best = ""
+        if result.val_loss is not None:
+            val = f"  val {result.val_loss:.4f} {result.val_accuracy:6.2%}"
+            best = "  best" if result.is_best else ""
+        line = (
+            f"epoch {result.epoch:3}/{self.epochs}"
+            f"  train {result.train_loss:.4f} {result.train_accuracy:6.2%}{val}"
+            f"  {result.images_per_second:8,.0f} img/s{best}"
+        )
+        self.say(line)
+
+
+def _print_summary(summary: dict[str, Any]) -> None:
+    """What came of it: the best epoch, the curve, the time, and what to type next."""
+    if summary["val_accuracy"] is not None:
+        click.echo(
+            f"best epoch  {summary['best_epoch']} of {summary['epochs']}: validation accuracy "
+            f"{summary['val_accuracy']:.2%}, loss {summary['val_loss']:.4f}"
+        )
+    split = "train" if summary["val_accuracy"] is None else "val"
+    _print_curve(runs.Run(Path(summary["run_dir"])), split)
+    click.echo(
+        f"trained     {summary['seconds']:.1f} s, {summary['images_per_second']:,.0f} images/s"
+    )
+    click.echo(f"checkpoint  {summary['checkpoint']}")
+    run = shlex.quote(summary["run_dir"])
+    click.echo(f"next        mlpcli eval {run}\n            mlpcli report {run}")
+
+
+def _print_curve(run: runs.Run, split: str) -> None:
+    if accuracies := [row[f"{split}/accuracy"] or 0.0 for row in run.epochs()]:
+        click.echo(
+            f"{split + ' curve':12}{sparkline(sampled(accuracies, CURVE))}"
+            f"  {accuracies[0]:.1%} to {accuracies[-1]:.1%}"
+        )

@@ -1,0 +1,1 @@
+"""From uint8 arrays to batches: splits, features of the pixels, augmentation, loaders."""

@@ -1,0 +1,262 @@
+"""Checkpoints: .npz files of plain arrays and JSON text, written whole or not at all.
+
+W1, b1, W2, b2, … act on flattened pixels in [0, 1]; `metadata` is JSON text, `digest` a SHA-256 of
+all else. `last.npz` also holds what a resumed run needs, under `resume/`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import itertools
+import json
+import math
+import os
+import re
+import zipfile
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlpcli.config.loading import Config, from_dict, to_dict
+from mlpcli.errors import CheckpointError, in_one_line
+from mlpcli.files import open_regular, replacing
+from mlpcli.nn.network import Network
+from mlpcli.runs.folder import CHECKPOINTS
+
+FORMAT = 2
+METADATA, DIGEST, RESUME = "metadata", "digest", "resume/"
+
+MAX_BYTES = 640 * 2**20  # of a file: more than the largest network of config.py needs
+MAX_METADATA_BYTES = 2**18
+SIP = 2**20  # bytes read at once
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A network on pixels, what it was trained as and where, and for a last one how to go on."""
+
+    config: Config
+    label_names: tuple[str, ...]
+    data_digest: str
+    environment: dict[str, Any]
+    epoch: int
+    step: int
+    val_accuracy: float | None
+    val_loss: float | None
+    resume_values: dict[str, Any] = field(default_factory=dict)
+    parameters: Arrays = field(default_factory=dict)
+    resume_arrays: Arrays = field(default_factory=dict)
+
+    def network(self, batch_size: int) -> Network:
+        """Return the network, on pixels in [0, 1], in the dtype it was saved in."""
+        weights = [W for name, W in self.parameters.items() if name.startswith("W")]
+        sizes = (weights[0].shape[0], *(W.shape[1] for W in weights))
+        network = Network(sizes, self.config.model.activation, batch_size, weights[0].dtype)
+        for name, view in network.parameters.items():
+            view[...] = self.parameters[name]
+        return network
+
+
+def save(path: Path, checkpoint: Checkpoint, keep_as: Path | None = None) -> None:
+    """Write a checkpoint so that after any failure the old file or the new one stands, whole.
+
+    What stood at `path` is kept as `keep_as`, if given. Raises MlpcliError where the disk or its
+    permissions do not allow it; the old file is kept.
+    """
+    metadata = {
+        "format": FORMAT,
+        "config": to_dict(checkpoint.config),
+        "label_names": checkpoint.label_names,
+    }
+    metadata |= {name: getattr(checkpoint, name) for name in _KINDS}
+    arrays = {METADATA: np.array(json.dumps(metadata))} | checkpoint.parameters
+    arrays |= {RESUME + name: array for name, array in checkpoint.resume_arrays.items()}
+    arrays[DIGEST] = np.array(_digest(arrays))
+    with replacing(path, keep_as) as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+
+
+def load(path: Path) -> Checkpoint:
+    """Read a checkpoint; raises CheckpointError, naming the file, for anything but a whole one.
+
+    The error's hint names a whole one beside it, if there is any: none is taken silently.
+    """
+    try:
+        return _load(path)
+    except CheckpointError as error:
+        raise CheckpointError(str(error), hint=_whole_neighbour(path)) from None
+
+
+def _whole_neighbour(path: Path) -> str | None:
+    for other in (path.with_name(name) for name in CHECKPOINTS if name != path.name):
+        with contextlib.suppress(CheckpointError):
+            saved = _load(other)
+            return f"{other}, which is whole: epoch {saved.epoch}, step {saved.step}"
+    return None
+
+
+def _load(path: Path) -> Checkpoint:
+    try:
+        with open_regular(path) as file:
+            return _read(file, str(path))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such checkpoint") from None
+    except Exception as error:  # whatever a torn, foreign or crafted file leads to
+        if isinstance(error, OSError) and error.strerror:
+            raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
+        reason = in_one_line(error)
+        raise CheckpointError(f"{path}: not a whole checkpoint of mlpcli: {reason}") from None
+
+
+# NumPy's own reader allocates what a header declares, unpacks what is compressed, and takes the
+# last of two members with one name. Here all headers are read first, and nothing is unpacked.
+
+
+def _read(file: IO[bytes], source: str) -> Checkpoint:
+    size = os.fstat(file.fileno()).st_size
+    if size > MAX_BYTES:
+        raise ValueError(f"it has {size:,} bytes, expected at most {MAX_BYTES:,}")
+    with zipfile.ZipFile(_Sips(io.FileIO(file.fileno(), closefd=False))) as archive:
+        infos = archive.infolist()
+        headers = {info.filename.removesuffix(".npy"): _header(archive, info) for info in infos}
+        if len(headers) < len(infos) or sum(info.file_size for info in infos) > size:
+            raise ValueError("its arrays overlap")
+        if METADATA not in headers or headers[METADATA].info.file_size > MAX_METADATA_BYTES:
+            raise ValueError("it has no metadata")
+        facts = _facts(json.loads(str(headers[METADATA].read(archive))), source)
+        _require_arrays(headers, facts)
+        arrays = {name: header.read(archive) for name, header in headers.items()}
+    if str(arrays.pop(DIGEST)) != _digest(arrays):
+        raise ValueError("its contents are not those that were saved (SHA-256)")
+    del arrays[METADATA]
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} is not finite")
+    return replace(
+        facts,
+        parameters={k: array for k, array in arrays.items() if not k.startswith(RESUME)},
+        resume_arrays={
+            k.removeprefix(RESUME): array for k, array in arrays.items() if k.startswith(RESUME)
+        },
+    )
+
+
+class _Sips(io.BufferedReader):
+    """A file that is read a little at a time: zipfile takes a directory, however long, at once."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > SIP:
+            raise ValueError("its directory is too long for an .npz file")
+        return super().read(size)
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What stands before an array's contents in its member of the archive."""
+
+    info: zipfile.ZipInfo
+    length: int
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+    def read(self, archive: zipfile.ZipFile) -> NDArray[Any]:
+        """Return the array; raises BadZipFile where the member's own sum is wrong."""
+        array = np.empty(self.shape, self.dtype)
+        contents, at = array.reshape(-1).view(np.uint8), 0
+        with archive.open(self.info) as member:
+            member.read(self.length)
+            while piece := member.read(SIP):
+                contents[at : at + len(piece)] = np.frombuffer(piece, np.uint8)
+                at += len(piece)
+        return array
+
+
+_HEADER = re.compile(
+    rb"\{'descr': '([<>](?:f4|f8|i8|U\d{1,6}))', 'fortran_order': False, "
+    rb"'shape': \((?:(\d{1,9}),(?: (\d{1,9}))?)?\), \} *\n"
+)
+
+
+def _header(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Header:
+    """Read a member's header, as np.savez writes it for the few kinds of array there are."""
+    if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
+        raise ValueError(f"{info.filename} is compressed")
+    with archive.open(info) as member:
+        magic, length = member.read(8), int.from_bytes(member.read(2), "little")
+        found = _HEADER.fullmatch(member.read(length))
+    if magic != b"\x93NUMPY\1\0" or not found:
+        raise ValueError(f"{info.filename} is no array of numbers or text")
+    shape = tuple(int(n) for n in found.groups()[1:] if n is not None)
+    header = _Header(info, 10 + length, np.dtype(found[1].decode()), shape)
+    if header.length + math.prod(shape) * header.dtype.itemsize != info.file_size:
+        raise ValueError(f"{info.filename} is not as long as its header says")
+    return header
+
+
+def _facts(metadata: Any, source: str) -> Checkpoint:
+    """Return a checkpoint without its arrays; raises ValueError, KeyError, or ConfigError."""
+    if metadata["format"] != FORMAT:
+        raise ValueError(f"format {metadata['format']!r}, expected {FORMAT}")
+    names = metadata["label_names"]
+    if not isinstance(names, list) or not 2 <= len(names) <= 256:
+        raise ValueError("label_names are not a list of names")
+    if not all(isinstance(name, str) and name.isprintable() for name in names):
+        raise ValueError("label_names are not printable text")
+    for name, kinds in _KINDS.items():
+        value = metadata[name]
+        is_number = isinstance(value, (int, float))
+        if type(value) not in kinds or (is_number and not 0 <= value < math.inf):
+            raise ValueError(f"its {name} is not of the right kind")
+    return Checkpoint(
+        config=from_dict(metadata["config"], source),
+        label_names=tuple(names),
+        **{name: metadata[name] for name in _KINDS},
+    )
+
+
+# Of what is saved and read as it is.
+_KINDS: dict[str, tuple[type, ...]] = {
+    "data_digest": (str,),
+    "environment": (dict,),
+    "epoch": (int,),
+    "step": (int,),
+    "val_accuracy": (float, type(None)),
+    "val_loss": (float, type(None)),
+    "resume_values": (dict,),
+}
+
+
+def _require_arrays(headers: dict[str, _Header], facts: Checkpoint) -> None:
+    """Raise ValueError unless the arrays are those of the configured network, by their headers.
+
+    What is under `resume/` is held against the training itself, by `Training.restore`.
+    """
+    sizes = (3072, *facts.config.model.hidden, len(facts.label_names))
+    dtype = np.dtype(facts.config.training.dtype)
+    shapes: dict[str, tuple[int, ...]] = {}
+    for i, (D, H) in enumerate(itertools.pairwise(sizes), start=1):
+        shapes |= {f"W{i}": (D, H), f"b{i}": (H,)}
+    resume = [name for name in headers if name.startswith(RESUME)]
+    expected = [METADATA, *shapes, *resume, DIGEST]
+    if list(headers) != expected:
+        raise ValueError(f"found {', '.join(headers)}, expected {', '.join(expected)}")
+    for name, shape in shapes.items():
+        if (headers[name].shape, headers[name].dtype) != (shape, dtype):
+            found = f"{name} is {headers[name].shape} {headers[name].dtype}"
+            raise ValueError(f"{found}, expected {shape} {dtype}")
+
+
+def _digest(arrays: Arrays) -> str:
+    """Return the SHA-256, in hexadecimal, over names, dtypes, shapes and contents."""
+    digest = hashlib.sha256()
+    for name, array in arrays.items():
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()

@@ -1,0 +1,184 @@
+"""A run's folder: its configuration, metrics, summary, environment, checkpoints, and its lock."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlpcli.config.loading import Config, to_yaml
+from mlpcli.errors import CheckpointError, MlpcliError
+from mlpcli.files import replacing
+
+METRICS = (
+    "epoch",
+    "train/loss",
+    "train/accuracy",
+    "val/loss",
+    "val/accuracy",
+    "learning_rate",
+    "images_per_second",
+    "seconds",
+)
+CHECKPOINTS = ("last.npz", "previous.npz", "best.npz")
+MAX_METRICS_BYTES = 2**24
+
+
+@dataclass(frozen=True)
+class Run:
+    """`runs/<name>-<number>/`."""
+
+    folder: Path
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "config.yaml"
+
+    @property
+    def metrics(self) -> Path:
+        return self.folder / "metrics.csv"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    @property
+    def last(self) -> Path:
+        return self.checkpoints / "last.npz"
+
+    @property
+    def previous(self) -> Path:
+        return self.checkpoints / "previous.npz"
+
+    @property
+    def best(self) -> Path:
+        return self.checkpoints / "best.npz"
+
+    def write_config(self, config: Config) -> None:
+        """Write the resolved configuration; `mlpcli train` takes it as it is."""
+        self._write("config.yaml", to_yaml(config))
+
+    def write_environment(self, environment: dict[str, Any]) -> None:
+        self._write("environment.json", json.dumps(environment, indent=2) + "\n")
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        self._write("summary.json", json.dumps(summary, indent=2) + "\n")
+
+    def metrics_rows(self, epochs: float = math.inf) -> list[str]:
+        """Return the whole lines of metrics.csv that belong to the first `epochs` epochs."""
+        if not self.metrics.is_file() or self.metrics.stat().st_size > MAX_METRICS_BYTES:
+            return []
+        lines = self.metrics.read_text(errors="replace").splitlines()
+        whole = [line for line in lines if line.count(",") == len(METRICS) - 1]
+        numbered = [(re.match(r"([1-9]\d{0,8}),", line, re.ASCII), line) for line in whole]
+        return [line for match, line in numbered if match and int(match[1]) <= epochs]
+
+    def epochs(self) -> list[dict[str, float | None]]:
+        """Return the rows of metrics.csv so far, by the names METRICS.
+
+        Raises CheckpointError where they are not the numbers that training writes.
+        """
+        rows = []
+        for line in self.metrics_rows():
+            try:
+                values = [float(text) if text else None for text in line.split(",")]
+            except ValueError:
+                raise CheckpointError(f"{self.metrics}: not numbers: {line[:60]}") from None
+            rows.append(dict(zip(METRICS, values, strict=True)))
+        return rows
+
+    def _write(self, name: str, text: str) -> None:
+        with replacing(self.folder / name) as file:
+            file.write(text.encode())
+
+
+class Metrics:
+    """`metrics.csv`: a row an epoch, for whoever watches the file, and all of them at each save."""
+
+    def __init__(self, run: Run, epochs: int) -> None:
+        """Keep the header and the rows of the first `epochs` epochs: none is lost or doubled."""
+        self._run = run
+        lines = [",".join(METRICS), *run.metrics_rows(epochs)]
+        self._text = "".join(f"{line}\n" for line in lines)
+        self.rows = len(lines) - 1
+        self.save()
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Add an epoch's row; raises MlpcliError where it cannot be written, and keeps it."""
+        text = io.StringIO()
+        csv.DictWriter(text, METRICS, lineterminator="\n").writerow(row)
+        self._text += text.getvalue()
+        try:
+            with self._run.metrics.open("a") as file:
+                file.write(text.getvalue())
+        except OSError as error:
+            raise MlpcliError(f"{self._run.metrics}: cannot be written: {error.strerror}") from None
+
+    def save(self) -> None:
+        """Have all rows on disk, whatever became of the file since; raises MlpcliError."""
+        with replacing(self._run.metrics) as file:
+            file.write(self._text.encode())
+
+
+def create(runs_dir: Path, name: str) -> Run:
+    """Make `runs_dir/<name>-<number>/`, numbered one above the highest there is."""
+    try:
+        runs_dir.mkdir(parents=True, exist_ok=True)
+        taken = (re.fullmatch(rf"{re.escape(name)}-(\d+)", p.name) for p in runs_dir.iterdir())
+        number = max((int(match[1]) for match in taken if match), default=0) + 1
+        while True:
+            run = Run(runs_dir / f"{name}-{number}")
+            try:
+                run.folder.mkdir()
+            except FileExistsError:  # another process was quicker
+                number += 1
+                continue
+            run.checkpoints.mkdir()
+            return run
+    except OSError as error:
+        raise MlpcliError(f"{runs_dir}: no run can be made there: {error.strerror}") from None
+
+
+def open_run(folder: Path) -> Run:
+    """Return an existing run; raises CheckpointError where `folder` is not one."""
+    run = Run(folder)
+    if not run.config.is_file():
+        raise CheckpointError(f"{folder}: not a run's folder: it has no config.yaml")
+    return run
+
+
+def run_and_checkpoint(path: Path) -> tuple[Run, Path]:
+    """Return a run and its last checkpoint, or the run of the checkpoint that `path` is.
+
+    Raises CheckpointError where it is neither.
+    """
+    if path.is_file():
+        whole = path if len(path.parts) > 2 else path.absolute()
+        return open_run(whole.parent.parent), path
+    run = open_run(path)
+    return run, run.last
+
+
+def best_of(path: Path) -> Path:
+    """Return the best checkpoint of a run's folder, or a file's path as it is."""
+    return open_run(path).best if path.is_dir() else path
+
+
+def runs_of(path: Path) -> list[Run]:
+    """Return the run whose folder `path` is, or all runs in it, as a sweep's folder holds them.
+
+    Those in a folder of runs come in the order of their numbers, and only if they have finished an
+    epoch. Raises CheckpointError where there is none.
+    """
+    if Run(path).config.is_file() or not path.is_dir():
+        return [open_run(path)]
+    found = [Run(each) for each in path.iterdir() if Run(each).config.is_file()]
+    started = [run for run in found if run.best.exists()]
+    if not started:
+        raise CheckpointError(f"{path}: neither a run's folder nor one that holds finished runs")
+    return sorted(started, key=lambda run: (len(run.folder.name), run.folder.name))

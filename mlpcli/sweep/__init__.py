@@ -1,0 +1,1 @@
+"""Many runs: a plan of trials, and the workers that train them."""

@@ -1,0 +1,178 @@
+"""A sweep's folder: a run for each of its trials, what came of them, and the table of that.
+
+Imports no NumPy.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlpcli.config import loading as configuration
+from mlpcli.config.loading import Config, learned
+from mlpcli.errors import ConfigError
+from mlpcli.files import replacing
+from mlpcli.runs import folder as runs
+from mlpcli.runs.folder import Run
+from mlpcli.sweep.plan import TRIAL, Sweep, Trial, short_names, text
+
+CSV = "sweep.csv"
+FIGURES = ("val_accuracy", "val_loss", "best_epoch", "epochs", "seconds")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a trial: its run's summary, or why it failed and with which exit code."""
+
+    summary: dict[str, Any] | None = None
+    error: str = ""
+    exit_code: int = 0
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass
+class Entry:
+    """A trial, its run, and its outcome as soon as there is one."""
+
+    trial: Trial
+    run: Run
+    outcome: Outcome | None = None
+
+    def row(self) -> dict[str, Any]:
+        """Return its row of `sweep.csv`."""
+        outcome = self.outcome or Outcome()
+        figures = {name: (outcome.summary or {}).get(name) for name in FIGURES}
+        return {
+            **self.trial.values,
+            "seed": self.trial.config.seed,
+            **figures,
+            "run_dir": str(self.run.folder),
+            "error": outcome.error or None,
+        }
+
+
+def entries(sweep: Sweep, folder: Path) -> list[Entry]:
+    """Return all trials with their runs: one of the folder that is its own, or else a new one."""
+    known: dict[tuple[Any, ...], Run] = {}
+    for run in _runs(folder):
+        try:
+            identity = _identity(configuration.load(run.config))
+        except ConfigError:  # it was not made by a sweep, or was killed before it was whole
+            continue
+        if identity not in known or _summary(known[identity], identity) is None:
+            known[identity] = run
+    found = []
+    for trial in sweep.trials:
+        identity = _identity(trial.config)
+        if identity in known:
+            run = known[identity]
+            summary = _summary(run, identity)
+        else:
+            run, summary = runs.create(folder, TRIAL), None
+            run.write_config(trial.config)
+        found.append(Entry(trial, run, None if summary is None else Outcome(summary)))
+    return found
+
+
+def _identity(config: Config) -> tuple[Any, ...]:
+    """Return what two runs of one trial have in common, the place of its images too.
+
+    A finished run is not read again, so images elsewhere are taken for others.
+    """
+    return (*learned(config), config.data.dir)
+
+
+def _runs(folder: Path) -> list[Run]:
+    numbers = {
+        int(match[1]): Run(path)
+        for path in folder.iterdir()
+        if (match := re.fullmatch(rf"{TRIAL}-(\d+)", path.name))
+    }
+    return [numbers[number] for number in sorted(numbers)]
+
+
+def _summary(run: Run, identity: tuple[Any, ...]) -> dict[str, Any] | None:
+    """Return the summary of a run that has finished as that configuration, else None."""
+    try:
+        summary = json.loads((run.folder / "summary.json").read_bytes())
+        config: Config = configuration.from_dict(summary["config"], str(run.folder))
+        whole = _identity(config) == identity and all(name in summary for name in FIGURES)
+    except (OSError, ValueError, KeyError, TypeError, ConfigError):
+        return None
+    return summary if whole else None
+
+
+def write_csv(path: Path, sweep: Sweep, entries: Iterable[Entry]) -> None:
+    """Write a row for each trial of which something came; lists and null as `--set` reads them."""
+    file = io.StringIO()
+    columns = (*sweep.keys, "seed", *FIGURES, "run_dir", "error")
+    writer = csv.DictWriter(file, columns, lineterminator="\n")
+    writer.writeheader()
+    for entry in entries:
+        if entry.outcome is not None:
+            row = entry.row()
+            writer.writerow(row | {name: text(row[name]) for name in sweep.keys})
+    with replacing(path) as whole:
+        whole.write(file.getvalue().encode())
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A configuration and the validation accuracy of its trials, one for each seed."""
+
+    values: dict[str, Any]
+    accuracies: list[float]
+    failed: int
+
+    @property
+    def mean(self) -> float | None:
+        return statistics.fmean(self.accuracies) if self.accuracies else None
+
+    @property
+    def deviation(self) -> float | None:
+        """Return the standard deviation over seeds, as of a sample; None for a single one."""
+        return statistics.stdev(self.accuracies) if len(self.accuracies) > 1 else None
+
+    def row(self) -> dict[str, Any]:
+        """Return it as JSON holds it."""
+        return {
+            **self.values,
+            "val_accuracy": self.mean,
+            "deviation": self.deviation,
+            "seeds": len(self.accuracies),
+            "failed": self.failed,
+        }
+
+
+def ranking(entries: Iterable[Entry]) -> list[Ranked]:
+    """Return the configurations, seeds together: the best first, those that failed last."""
+    groups: dict[tuple[Any, ...], list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault(tuple(entry.trial.values.values()), []).append(entry)
+    ranked = []
+    for group in groups.values():
+        outcomes = [entry.outcome for entry in group if entry.outcome is not None]
+        accuracies = [o.summary["val_accuracy"] for o in outcomes if o.summary is not None]
+        failed = len(outcomes) - len(accuracies)
+        ranked.append(Ranked(group[0].trial.values, accuracies, failed))
+    return sorted(ranked, key=lambda one: -1 if one.mean is None else one.mean, reverse=True)
+
+
+def table(sweep: Sweep, ranked: list[Ranked]) -> str:
+    """Return a row a configuration."""
+    rows = [[*short_names(sweep.keys), "validation accuracy", "seeds"]]
+    for one in ranked:
+        accuracy = "failed" if one.mean is None else f"{one.mean:.2%}"
+        accuracy += "" if one.deviation is None else f" ± {100 * one.deviation:.2f}"
+        seeds = f"{len(one.accuracies)}" + (f", {one.failed} failed" if one.failed else "")
+        rows.append([*map(text, one.values.values()), accuracy, seeds])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)

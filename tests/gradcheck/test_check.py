@@ -1,0 +1,255 @@
+"""The gradient check: passes what is right, catches each way to be wrong, and says why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import SHIPPED
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlpcli.cli.gradcheck import FLAWS as OFFERED
+from mlpcli.config import loading as config
+from mlpcli.data.dataset import load_train_val
+from mlpcli.gradcheck import check as gradcheck
+from mlpcli.gradcheck.check import Report, check_problem, pose, relative_error
+from mlpcli.gradcheck.diagnosis import loss_slopes, reference_gradients
+from mlpcli.gradcheck.flaws import FLAWS
+from mlpcli.nn.activations import ACTIVATIONS
+from mlpcli.nn.losses import LOSSES
+from mlpcli.nn.network import Network
+from mlpcli.nn.optimizers import SGD
+
+EVERYWHERE = {"W1", "b1", "W2", "b2"}
+
+
+def report(
+    flaw: str | None = None,
+    *,
+    sizes: tuple[int, ...] = (30, 14, 10),
+    activation: str = "sigmoid",
+    loss: str = "sigmoid_cross_entropy",
+    batch: int = 8,
+    dtype: type = np.float32,
+    seed: int = 0,
+    scale: float = 0.5,
+) -> Report:
+    """Check a random network with the flaw in it."""
+    rng = np.random.default_rng(seed)
+    network = Network(sizes, activation, batch, dtype)
+    network.params[...] = scale * rng.standard_normal(network.params.size)
+    X = rng.standard_normal((batch, sizes[0])).astype(dtype)
+    Y = np.eye(sizes[-1], dtype=dtype)[rng.integers(sizes[-1], size=batch)]
+    return check_problem(pose(network, loss, X, Y, flaw), rng)
+
+
+def wrong(found: Report) -> dict[str, str]:
+    """The tensors that failed, each with the reason given."""
+    return {t.name: t.reason or "" for t in found.tensors if not t.passed}
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 6), min_size=2, max_size=5).map(tuple),
+    activation=st.sampled_from(sorted(ACTIVATIONS)),
+    loss=st.sampled_from(sorted(LOSSES)),
+    batch=st.integers(1, 5),
+    dtype=st.sampled_from([np.float32, np.float64]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_no_right_network_is_flagged(
+    sizes: tuple[int, ...], activation: str, loss: str, batch: int, dtype: type, seed: int
+) -> None:
+    found = report(
+        sizes=sizes, activation=activation, loss=loss, batch=batch, dtype=dtype, seed=seed
+    )
+    assert found.passed, [(t, t.failures) for t in found.tensors if not t.passed]
+
+
+@pytest.mark.parametrize(
+    ("flaw", "tensors", "reason"),
+    [
+        ("sign", EVERYWHERE, "the sign is flipped"),
+        ("missing_mean", EVERYWHERE, "a factor n = 8: the mean over the batch is missing"),
+        ("missing_bias", {"b1", "b2"}, "the bias gradient is missing"),
+        ("missing_derivative", {"W1", "b1"}, "the activation's derivative is missing"),
+        ("transposed_weight", {"W1", "b1"}, "a weight matrix that is not transposed"),
+        ("doubled_entry", {"W1"}, "one entry of 420 is wrong: ["),
+        ("float32_noise", EVERYWHERE, "right in float64"),
+    ],
+)
+@pytest.mark.parametrize("activation", ["sigmoid", "tanh"])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_flaw_is_caught_and_named(
+    flaw: str, tensors: set[str], reason: str, activation: str, loss: str
+) -> None:
+    found = wrong(report(flaw, activation=activation, loss=loss))
+    assert set(found) == tensors
+    assert all(reason in text for text in found.values()), found
+
+
+def test_every_flaw_is_tested_and_offered_on_the_command_line() -> None:
+    marks = test_every_flaw_is_caught_and_named.pytestmark
+    (cases,) = (mark.args[1] for mark in marks if mark.args[0][0] == "flaw")
+    assert [case[0] for case in cases] == list(FLAWS) == list(OFFERED)
+
+
+def test_one_doubled_entry_among_a_million_and_a_half_is_found() -> None:
+    sizes = (3072, 512, 10)
+    found = report("doubled_entry", sizes=sizes, scale=0.03)
+    assert set(wrong(found)) == {"W1"}
+    assert "one entry of 1572864 is wrong" in wrong(found)["W1"]
+    assert "direction" in found.tensors[0].failures
+
+
+def test_a_wrong_optimizer_is_no_wrong_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SGD, "_step", lambda self, learning_rate: None)
+    assert report().passed
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda dW: dW.__imul__(2), "a factor 2"),
+        (lambda dW: dW.__imul__(1 / 8), "a factor 1/n"),
+        (lambda dW: dW.__setitem__(3, dW[4]), "row 3 alone is wrong"),
+        (lambda dW: dW.__setitem__((slice(None), 2), 0), "column 2 alone is wrong"),
+        (lambda dW: dW.__setitem__(slice(None), dW.ravel().reshape(dW.shape, order="F")), "420"),
+        (lambda dW: dW.fill(0), "it is zero throughout"),
+        (
+            lambda dW: dW.__setitem__((5, 1), np.nan),
+            "1 entries are not finite, the first at [5, 1]",
+        ),
+        (lambda dW: dW.__iadd__(np.random.default_rng(0).normal(size=dW.shape)), "unknown: 420 of"),
+    ],
+)
+def test_other_ways_to_be_wrong_are_told_apart(
+    change: object, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spoil(network: Network, loss: object) -> None:
+        layer = network.layers[0]
+        right = layer.backward
+
+        def backward(G: np.ndarray) -> np.ndarray:
+            result = right(G)
+            change(layer.dW)
+            return result
+
+        layer.backward = backward
+
+    monkeypatch.setitem(FLAWS, "test", spoil)
+    found = wrong(report("test"))
+    assert set(found) == {"W1"}
+    assert reason in found["W1"]
+
+
+def test_a_tiny_gradient_is_judged_as_a_large_one_is() -> None:
+    """Below saturated layers: a sign error has no floor to hide under."""
+    right = report(sizes=(6, 5, 5, 4), scale=12.0, seed=3, dtype=np.float64)
+    assert right.passed
+    assert abs(right.tensors[0].worst_numeric) < 1e-9
+    assert "W1" in wrong(report("sign", sizes=(6, 5, 5, 4), scale=12.0, seed=3, dtype=np.float64))
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_network_that_knows_its_batch_by_heart_is_not_flagged(loss: str, dtype: type) -> None:
+    """Its errors Ŷ − Y are nothing but rounding, in float32 and in float64."""
+    rng = np.random.default_rng(0)
+    network = Network((6, 8, 4), "tanh", 4, dtype)
+    network.params[...] = rng.standard_normal(network.params.size)
+    X, Y = rng.standard_normal((4, 6)).astype(dtype), np.eye(4, dtype=dtype)
+    network.parameters["W2"][...] = np.linalg.pinv(np.tanh(X @ network.parameters["W1"])) @ Y
+    network.parameters["b1"][...] = 0
+    for certainty in (20, 60, 200):
+        sure = Network((6, 8, 4), "tanh", 4, dtype)
+        sure.params[...] = network.params
+        sure.parameters["W2"][...] *= 2 * certainty
+        sure.parameters["b2"][...] = -certainty
+        found = check_problem(pose(sure, loss, X, Y), rng)
+        assert found.passed, [(t, t.failures) for t in found.tensors if not t.passed]
+
+    if loss == "softmax_cross_entropy":
+        assert not any(t.decided for t in found.tensors), "and it is said that nothing is proven"
+    assert all(t.decided for t in report(loss=loss, dtype=dtype).tensors)
+
+
+def test_kinks_are_counted_and_not_held_against_a_relu() -> None:
+    network = Network((3, 2, 2), "relu", 1, np.float64)
+    network.params[...] = 1.0
+    network.parameters["W1"][...] = np.array([[1.0, 1], [-1, 1], [0, 1]])
+    network.parameters["b1"][...] = 1e-9  # the first unit stands at its kink
+    X, Y = np.array([[1.0, 1.0, 0.5]]), np.array([[1.0, 0.0]])
+    found = check_problem(pose(network, "softmax_cross_entropy", X, Y), np.random.default_rng(0))
+    assert found.passed
+    assert sum(t.kinks for t in found.tensors) > 0
+
+
+def test_the_slope_is_2_for_a_right_gradient_and_1_for_the_notes() -> None:
+    for flaw, slope in ((None, 2), ("sign", 1)):
+        for tensor in report(flaw).tensors:
+            assert tensor.slope == pytest.approx(slope, abs=0.05)
+
+
+def test_a_step_against_the_notes_gradient_climbs() -> None:
+    right, notes = report(), report("sign")
+    assert right.loss_after_step < right.loss < notes.loss_after_step
+
+
+def test_the_check_leaves_the_network_as_it_was() -> None:
+    rng = np.random.default_rng(0)
+    network = Network((5, 4, 3), "tanh", 2, np.float64)
+    network.params[...] = rng.standard_normal(network.params.size)
+    problem = pose(network, "squared_error", rng.normal(size=(2, 5)), np.eye(3)[:2])
+    check_problem(problem, rng)
+    np.testing.assert_allclose(problem.network.params, network.params, rtol=1e-12)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_second_backward_pass_is_proven_too(activation: str, loss: str) -> None:
+    rng = np.random.default_rng(0)
+    network = Network((6, 5, 4, 3), activation, 4, np.float64)
+    network.params[...] = rng.standard_normal(network.params.size)
+    X, Y = rng.standard_normal((4, 6)), np.eye(3)[[0, 1, 2, 0]]
+    G = loss_slopes(LOSSES[loss], network.forward(X).copy(), Y)
+    shadow, shadow_loss = Network((6, 5, 4, 3), activation, 4, complex), LOSSES[loss](4, 3, complex)
+    for name, gradient in reference_gradients(network, X, G).items():
+        slopes = np.empty_like(gradient)
+        for index in np.ndindex(*gradient.shape):
+            shadow.params[...] = network.params
+            shadow.parameters[name][index] += 1e-30j
+            slopes[index] = shadow_loss.forward(shadow.forward(X), Y).imag / 1e-30
+        assert relative_error(gradient.ravel(), slopes.ravel()) < 1e-13
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "error"),
+    [
+        ([0], [0], 0),
+        ([1], [0], 1),
+        ([3, 4], [3, -4], 1.6),
+        ([np.nan], [1], np.inf),
+        ([1e-300], [2e-300], 0.5),
+    ],
+)
+def test_relative_error(a: list[float], b: list[float], error: float) -> None:
+    assert relative_error(np.array(a, float), np.array(b, float)) == pytest.approx(error)
+
+
+def test_the_norm_neither_overflows_nor_underflows() -> None:
+    assert gradcheck._norm(np.array([3e-200, 4e-200])) == pytest.approx(5e-200)
+    assert gradcheck._norm(np.array([3e200, 4e200])) == pytest.approx(5e200)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_the_shipped_configurations_are_right_to_rounding(path: Path, shapes_dir: Path) -> None:
+    settings = config.load(path, [f"data.dir={shapes_dir}", "data.val_size=50"])
+    for tensor in gradcheck.check(settings, load_train_val(settings.data)).tensors:
+        assert tensor.passed
+        assert tensor.complex_error <= 1e-14
+        worst = abs(tensor.worst_analytic - tensor.worst_numeric) / abs(tensor.worst_numeric)
+        assert worst <= 1e-10
+        assert tensor.slope == pytest.approx(2, abs=0.05)

@@ -1,0 +1,263 @@
+"""The report: figures that are those of `eval`, pictures of every network, in a real browser."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import shutil
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from browser import Browser, browser, needs_chromium
+from conftest import Command, Without
+from faults.shell import MLPCLI, call, lasting_folder, once, shapes, train
+from PIL import Image
+
+from mlpcli.config.loading import DataConfig
+from mlpcli.data import dataset
+from mlpcli.metrics import mcnemar
+from mlpcli.report import plots
+from mlpcli.report.page import page
+from mlpcli.runs import checkpoint
+from mlpcli.runs.folder import Run
+
+NETWORKS = {
+    "note": ("note", "training.epochs=4"),
+    "another seed": ("note", "training.epochs=4", "seed=1"),
+    "slower": ("note", "training.epochs=4", "optimizer.learning_rate=0.01"),
+    "fast": ("fast", "training.epochs=3", "data.val_size=0"),
+    "deep": ("deep", "training.epochs=3", "model.hidden=[24, 16]"),
+    "logistic": ("logistic", "training.epochs=3"),
+}
+
+
+@once
+def trained(which: str) -> Path:
+    """The folder of a run of a few epochs on the shapes, made once."""
+    name, *sets = NETWORKS[which]
+    folder = lasting_folder()
+    done = call(train(name, *sets), folder)
+    assert done.returncode == 0, done.stderr
+    return folder / "runs" / f"{name}-1"
+
+
+def page_of(*names: str) -> str:
+    return page([Run(trained(name)) for name in names])
+
+
+def probs_of(run: Path) -> np.ndarray:
+    """The class probabilities of the test images, from the file alone."""
+    net = np.load(run / "checkpoints/best.npz")
+    images = dataset.load_test(DataConfig(dir=str(shapes()))).splits["test"].images
+    hidden = 1 / (1 + np.exp(-(images / 255 @ net["W1"] + net["b1"])))
+    return 1 / (1 + np.exp(-(hidden @ net["W2"] + net["b2"])))
+
+
+def labels() -> np.ndarray:
+    return dataset.load_test(DataConfig(dir=str(shapes()))).splits["test"].labels
+
+
+def test_its_figures_are_those_of_eval() -> None:
+    evaluated = json.loads(call([*MLPCLI, "eval", str(trained("note")), "--json"], Path()).stdout)
+    text = page_of("note")
+    assert f"<dd>{evaluated['accuracy']:.2%}</dd>" in text
+    cells = re.findall(r'<td(?: class="hit")? style="--share[^>]*>(\d+)</td>', text)
+    assert (
+        np.reshape([int(cell) for cell in cells], (10, 10)).tolist()
+        == (evaluated["confusion_matrix"])
+    )
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_page_needs_no_network_and_is_the_same_each_time(name: str) -> None:
+    text = page_of(name)
+    assert len(text.encode()) < 3 * 2**20
+    links = re.findall(r'(?:src|href)="([^"]*)"', text)
+    assert links
+    assert all(link.startswith(("data:", "#")) for link in links)
+    assert "url(http" not in text
+    assert "<script" not in text
+    ids = re.findall(r'\sid="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+    assert text == page_of(name)
+
+
+@pytest.mark.parametrize("name", ["note", "fast", "deep", "logistic"])
+def test_templates_are_the_weights_of_the_first_layer_on_pixels(name: str) -> None:
+    saved = checkpoint.load(trained(name) / "checkpoints/best.npz").parameters
+    shown = re.findall(
+        r'<img src="data:image/png;base64,([^"]+)"[^>]*alt="weights of', page_of(name)
+    )
+    order = range(10)  # of logistic regression: the classes
+    if "W2" in saved:
+        order = np.argsort(-np.linalg.norm(saved["W2"], axis=1), kind="stable")[:96]
+    assert len(shown) == len(order)
+    for picture, unit in zip(shown, order, strict=True):
+        pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(picture))))[:, :, :3]
+        weights = saved["W1"][:, unit].reshape(3, 32, 32).transpose(1, 2, 0)
+        clear = np.abs(weights) > np.abs(weights).max() / 100
+        assert ((pixels > 127.5) == (weights > 0))[clear].all()
+        assert pixels.max() == 255 or pixels.min() == 0
+
+
+def test_the_surest_images_are_shown_with_the_probability_of_each_class() -> None:
+    probs, truth = probs_of(trained("note")), labels()
+    right = probs.argmax(axis=1) == truth
+    surest = np.argsort(-probs.max(axis=1))
+    expected = [*surest[right[surest]][:12], *surest[~right[surest]][:12]]
+    text = page_of("note")
+    assert [int(n) for n in re.findall(r'alt="test image (\d+):', text)] == expected
+    assert text.count('class="probs"') == len(expected)
+    shown = re.findall(r"<span>(\d\.\d\d)</span>", text)
+    found = np.reshape([float(each) for each in shown], (-1, 10))
+    np.testing.assert_allclose(found, probs[expected], atol=0.006)
+
+
+def test_seeds_are_taken_together_and_the_best_two_are_compared_image_by_image() -> None:
+    text = page_of("slower", "note", "another seed")
+    assert "3 runs of 2 configurations" in text
+    accuracies = [
+        json.loads((trained(name) / "summary.json").read_text())["val_accuracy"]
+        for name in ("note", "another seed", "slower")
+    ]
+    mean, deviation = statistics.mean(accuracies[:2]), statistics.stdev(accuracies[:2])
+    first = text.index(f"{mean:.2%} ± {100 * deviation:.2f}")
+    assert first < text.index(f"<td>{accuracies[2]:.2%}</td>"), "not the best first"
+    assert ">learning_rate 0.1<" in text.replace("</span>", ">")
+    assert ">learning_rate 0.01<" in text.replace("</span>", ">")
+    assert ">note, learning_rate 0.1<" in page_of("slower", "note", "fast").replace("</span>", ">")
+
+    best = "note" if accuracies[0] >= accuracies[1] else "another seed"
+    one, other = (probs_of(trained(name)).argmax(axis=1) == labels() for name in (best, "slower"))
+    only_one, only_other = int((one & ~other).sum()), int((other & ~one).sum())
+    words = " ".join(text.split())
+    assert f"{only_one} are right for" in words
+    assert f"alone and {only_other} for" in words
+    assert f"with probability {mcnemar(only_one, only_other):.2g} (McNemar" in words
+
+
+def test_the_test_images_are_read_for_the_best_two_alone() -> None:
+    """More figures of the test images would be an invitation to choose by them."""
+    text = page_of("logistic", "slower", "note", "deep")
+    table = text[text.index("<tbody>") : text.index("</tbody>")]
+    tested = [row.count("%") > 1 for row in table.split("<tr>")[1:]]
+    assert tested == [True, True, False, False]
+
+
+def test_a_run_without_validation_is_shown_by_its_last_epoch() -> None:
+    text = page_of("fast")
+    assert "3 of 3" in text
+    assert "validation accuracy" not in text
+
+
+def test_text_from_files_does_nothing_on_the_page(tmp_path: Path) -> None:
+    evil = tmp_path / "<img src=x onerror=alert(1)>\x1b[31m"
+    shutil.copytree(trained("note"), evil)
+    text = page([Run(evil)])
+    assert "&lt;img src=x" in text
+    assert "<img src=x" not in text
+    assert "\x1b" not in text
+
+
+def test_a_folder_of_runs_is_all_that_have_finished_an_epoch(
+    mlpcli: Command, tmp_path: Path
+) -> None:
+    for number, name in enumerate(["slower", "note"], start=1):
+        shutil.copytree(trained(name), tmp_path / "sweep" / f"trial-{number}")
+    (tmp_path / "sweep" / "trial-3").mkdir()
+    shutil.copy(trained("note") / "config.yaml", tmp_path / "sweep" / "trial-3")
+    done = mlpcli("report", "sweep")
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "sweep" / "report.html").read_text()
+    assert "2 runs of 2 configurations" in text
+    assert "The best: trial-2" in text
+
+
+def test_what_cannot_be_reported_is_one_clear_line(
+    mlpcli: Command, without: Without, tmp_path: Path
+) -> None:
+    run = tmp_path / "runs" / "note-1"
+    shutil.copytree(trained("note"), run)
+    (tmp_path / "empty").mkdir()
+
+    def refused(code: int, message: str, *arguments: object, **options: object) -> None:
+        done = mlpcli("report", *arguments, **options)
+        assert done.returncode == code, done.stderr
+        assert message in done.stderr
+        assert len(done.stderr.splitlines()) <= 2
+        assert not (run / "report.html").exists()
+
+    refused(5, "neither a run's folder nor one that holds finished runs", "empty")
+    refused(5, "not a run's folder", "nowhere")
+    refused(2, "Missing argument", *())
+    refused(4, "found no cifar-10-batches-py", run, "--data-dir", "empty")
+    refused(1, "cannot be written", run, "--out", "nowhere/report.html")
+    message = "report needs jinja2, which is not installed"
+    refused(1, message, run, env=without("jinja2"))
+    (run / "metrics.csv").write_text("1,2,3,x,5,6,7,8\n")
+    refused(5, "metrics.csv: not numbers", run)
+    (run / "metrics.csv").unlink()
+    refused(5, "has not finished an epoch yet", run)
+
+
+def test_plots_are_files_of_their_own_too(tmp_path: Path) -> None:
+    drawn = plots.standing_alone(plots.curves([plots.Line([0.5, None, 0.25])], "loss"))
+    assert drawn.startswith("<svg")
+    variables = set(re.findall(r"var\((--[\w-]+)\)", drawn))
+    assert variables
+    assert all(f"{variable}:#" in drawn for variable in variables)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with browser() as opened:
+        yield opened
+
+
+PAGES = {
+    "note": ("note",),
+    "deep": ("deep",),
+    "logistic": ("logistic",),
+    "six": tuple(NETWORKS),
+}
+
+
+@needs_chromium
+@pytest.mark.parametrize("width", [400, 1400])
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_whole_in_a_browser(
+    chromium: Browser, tmp_path: Path, name: str, width: int
+) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(page_of(*PAGES[name]))
+    grounds = []
+    for dark in (False, True):
+        chromium.open(path, width, dark=dark)
+        assert chromium.console() == []
+        assert chromium.ask("document.documentElement.scrollWidth") == width
+        outside = "[...document.querySelectorAll('main *')].filter(e => !e.closest('.scroll'))"
+        edges = f"{outside}.map(e => e.getBoundingClientRect().right)"
+        assert chromium.ask(f"Math.max(...{edges})") <= width
+        assert chromium.ask("[...document.images].every(i => i.naturalWidth === 32)")
+        svgs = "[...document.querySelectorAll('svg')].map(s => s.getBoundingClientRect().height)"
+        assert min(chromium.ask(svgs)) > 150
+        grounds.append(chromium.ask("getComputedStyle(document.body).backgroundColor"))
+    assert grounds[0] != grounds[1]
+    chromium.open(path, 800, dark=True, printed=True)
+    assert chromium.ask("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert chromium.ask("document.documentElement.scrollWidth") == 800
+
+
+@needs_chromium
+def test_the_browser_would_have_noticed(chromium: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    broken = '<img src="http://127.0.0.1:9/x.png"><div style="width: 2000px">wide</div></main>'
+    path.write_text(page_of("note").replace("</main>", broken))
+    chromium.open(path, 400)
+    assert any("Content Security Policy" in line for line in chromium.console())
+    assert chromium.ask("document.documentElement.scrollWidth") > 400

@@ -1,0 +1,187 @@
+"""Checkpoints: what is saved is read back, and what is not a checkpoint is refused in one line."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlpcli.runs import checkpoint
+from mlpcli import files
+from mlpcli.runs.checkpoint import Checkpoint
+from mlpcli.config.loading import Config, ModelConfig
+from mlpcli.errors import CheckpointError, MlpcliError
+
+
+def small_checkpoint() -> Checkpoint:
+    rng = np.random.default_rng(0)
+    shapes = {"W1": (3072, 4), "b1": (4,), "W2": (4, 3), "b2": (3,)}
+    return Checkpoint(
+        parameters={k: rng.standard_normal(s).astype(np.float32) for k, s in shapes.items()},
+        config=Config(name="small", model=ModelConfig(hidden=(4,))),
+        label_names=("a", "b", "c"),
+        data_digest="0" * 64,
+        environment={"threads": 2},
+        epoch=2,
+        step=7,
+        val_accuracy=0.5,
+        val_loss=None,
+        resume_arrays={"order": np.arange(5)},
+        resume_values={"rng": {"state": 2**127 + 1}, "progress": {"loss_sum": 0.1 + 0.2}},
+    )
+
+
+def test_what_is_saved_is_read_back(tmp_path: Path) -> None:
+    saved = small_checkpoint()
+    checkpoint.save(tmp_path / "a.npz", saved)
+    loaded = checkpoint.load(tmp_path / "a.npz")
+    for name, array in saved.parameters.items():
+        np.testing.assert_array_equal(loaded.parameters[name], array)
+    np.testing.assert_array_equal(loaded.resume_arrays["order"], np.arange(5))
+    plain = {"parameters": {}, "resume_arrays": {}}
+    assert dataclasses.replace(loaded, **plain) == dataclasses.replace(saved, **plain)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
+
+
+def test_the_network_of_a_checkpoint_holds_its_parameters(tmp_path: Path) -> None:
+    saved = small_checkpoint()
+    network = saved.network(5)
+    assert network.layer_sizes == (3072, 4, 3)
+    for name, array in saved.parameters.items():
+        np.testing.assert_array_equal(network.parameters[name], array)
+
+
+def rewritten(tmp_path: Path, **changes: object) -> Path:
+    """Save the small checkpoint with some arrays changed, or left out where None; sign it anew."""
+    path = tmp_path / "a.npz"
+    checkpoint.save(path, small_checkpoint())
+    with np.load(path) as file:
+        arrays = {name: array for name, array in (dict(file) | changes).items() if name != "digest"}
+    arrays = {name: array for name, array in arrays.items() if array is not None}
+    if not any(array.dtype.hasobject for array in arrays.values()):
+        arrays["digest"] = np.array(checkpoint._digest(arrays))
+    np.savez(path, **arrays)
+    return path
+
+
+def metadata(**changes: object) -> np.ndarray:
+    values = {
+        "format": checkpoint.FORMAT,
+        "config": {"name": "a", "model": {"hidden": [4]}},
+        "label_names": ["a", "b", "c"],
+        "data_digest": "",
+        "environment": {},
+        "epoch": 1,
+        "step": 1,
+        "val_accuracy": None,
+        "val_loss": None,
+        "resume_values": {},
+    }
+    return np.array(json.dumps(values | changes))
+
+
+def test_the_metadata_of_these_tests_is_that_of_a_checkpoint(tmp_path: Path) -> None:
+    assert checkpoint.load(rewritten(tmp_path, metadata=metadata())).epoch == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"W1": None}, "found metadata, b1, W2, b2, .*, expected metadata, W1, b1, W2, b2"),
+        ({"W3": np.zeros(3)}, "found metadata, W1, b1, W2, b2, resume/order, W3"),
+        ({"b1": np.zeros(5, np.float32)}, r"b1 is \(5,\) float32, expected \(4,\)"),
+        ({"b1": np.zeros(4)}, "b1 is .* float64, expected .* float32"),
+        ({"b1": np.full(4, np.nan, np.float32)}, "b1 is not finite"),
+        ({"resume/order": np.array([np.inf])}, "resume/order is not finite"),
+        ({"resume/order": np.array(["text"])}, "not a whole checkpoint"),
+        ({"b1": np.array([None] * 4)}, "b1.npy is no array of numbers or text"),
+        ({"metadata": None}, "metadata"),
+        ({"metadata": np.array("{")}, "not a whole checkpoint"),
+        ({"metadata": np.array("[]")}, "not a whole checkpoint"),
+        ({"metadata": np.array("[" * 60_000)}, "not a whole checkpoint"),
+        ({"metadata": np.array("[" * 70_000)}, "no metadata"),
+        ({"metadata": metadata(format=99)}, "format 99, expected 2"),
+        ({"metadata": metadata(config={"sede": 1})}, "sede: unknown key"),
+        ({"metadata": metadata(config=[1])}, "found a list"),
+        ({"metadata": metadata(label_names=3)}, "label_names"),
+        ({"metadata": metadata(label_names="abc")}, "label_names"),
+        ({"metadata": metadata(label_names=["a", "b", "\x1b[31m"])}, "label_names"),
+        ({"metadata": metadata(epoch="1")}, "epoch is not of the right kind"),
+        ({"metadata": metadata(val_loss=float("nan"))}, "val_loss is not of the right kind"),
+    ],
+)
+def test_what_is_not_a_checkpoint_is_refused(
+    tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    path = rewritten(tmp_path, **changes)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        checkpoint.load(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_changed_bit_is_noticed_though_the_archive_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    checkpoint.save(path, small_checkpoint())
+    with np.load(path) as file:
+        arrays = dict(file)
+    arrays["b2"][1] = np.nextafter(arrays["b2"][1], np.float32(1))
+    np.savez(path, **arrays)
+    with pytest.raises(CheckpointError, match="SHA-256"):
+        checkpoint.load(path)
+
+
+def test_a_spoiled_checkpoint_names_the_whole_one_beside_it(tmp_path: Path) -> None:
+    last, previous = tmp_path / "last.npz", tmp_path / "previous.npz"
+    for step in (1, 2):
+        saved = dataclasses.replace(small_checkpoint(), step=step)
+        checkpoint.save(last, saved, keep_as=previous)
+    assert (checkpoint.load(last).step, checkpoint.load(previous).step) == (2, 1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["last.npz", "previous.npz"]
+    last.write_bytes(last.read_bytes()[:-50])
+    with pytest.raises(CheckpointError) as caught:
+        checkpoint.load(last)
+    assert caught.value.hint == f"{previous}, which is whole: epoch 2, step 1"
+    previous.write_bytes(b"")
+    with pytest.raises(CheckpointError) as caught:
+        checkpoint.load(last)
+    assert caught.value.hint is None
+
+
+def test_files_that_are_no_archive_are_refused(tmp_path: Path) -> None:
+    whole = rewritten(tmp_path).read_bytes()
+    path = tmp_path / "b.npz"
+    for content in (b"", b"PK", b"garbage", whole[:1000], whole[:-30], whole[: len(whole) // 2]):
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError):
+            checkpoint.load(path)
+    np.save(tmp_path / "c.npy", np.zeros(3))
+    with zipfile.ZipFile(tmp_path / "d.npz", "w") as archive:
+        archive.writestr("metadata.npy", b"not an array")
+    os.mkfifo(tmp_path / "pipe.npz")
+    for name in ("c.npy", "d.npz", "nowhere.npz", ".", "pipe.npz"):
+        with pytest.raises(CheckpointError):
+            checkpoint.load(tmp_path / name)
+
+
+def test_a_failure_while_writing_keeps_the_old_file_and_leaves_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    path.write_text("old")
+    with pytest.raises(ZeroDivisionError), files.replacing(path) as file:
+        file.write(b"half of the new")
+        _ = 1 / 0
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_is_gone_is_one_clear_line(tmp_path: Path) -> None:
+    with (
+        pytest.raises(MlpcliError, match="cannot be written: No such file"),
+        files.replacing(tmp_path / "gone" / "a.npz"),
+    ):
+        pass

@@ -1,0 +1,83 @@
+"""A run's folder: numbered, never overwritten, and held by one process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mlpcli.runs import folder as runs
+from mlpcli.errors import CheckpointError, MlpcliError
+from mlpcli.runs.folder import METRICS, Metrics
+
+
+def test_runs_count_up_and_overwrite_nothing(tmp_path: Path) -> None:
+    names = [runs.create(tmp_path / "runs", "note").folder.name for _ in range(3)]
+    assert names == ["note-1", "note-2", "note-3"]
+    (tmp_path / "runs" / "note-1" / "checkpoints").rmdir()
+    (tmp_path / "runs" / "note-1").rmdir()
+    assert runs.create(tmp_path / "runs", "note").folder.name == "note-4"
+    assert runs.create(tmp_path / "runs", "other").folder.name == "other-1"
+
+
+def test_a_name_that_another_begins_with_counts_for_itself(tmp_path: Path) -> None:
+    runs.create(tmp_path, "note-big")
+    assert runs.create(tmp_path, "note").folder.name == "note-1"
+
+
+def test_a_run_is_one_only_with_its_configuration(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="not a run's folder"):
+        runs.open_run(tmp_path)
+
+
+def test_runs_cannot_be_made_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(MlpcliError, match="no run can be made there"):
+        runs.create(tmp_path / "file", "note")
+
+
+def row(epoch: int) -> dict[str, object]:
+    return dict.fromkeys(METRICS, 0.5) | {"epoch": epoch, "val/loss": None}
+
+
+def test_metrics_are_cut_back_and_never_doubled(tmp_path: Path) -> None:
+    run = runs.create(tmp_path, "note")
+    metrics = Metrics(run, 0)
+    for epoch in (1, 2, 3):
+        metrics.append(row(epoch))
+    Metrics(run, 2).append(row(3))
+    lines = run.metrics.read_text().splitlines()
+    assert lines[0] == ",".join(METRICS)
+    assert [line.split(",")[0] for line in lines[1:]] == ["1", "2", "3"]
+    assert lines[1] == "1,0.5,0.5,,0.5,0.5,0.5,0.5"
+
+
+@pytest.mark.parametrize("content", ["", "x,epoch\n1,2\n", "\xff\n1,2", "1," * 100_000, "\0"])
+def test_metrics_that_are_none_are_begun_anew(tmp_path: Path, content: str) -> None:
+    run = runs.create(tmp_path, "note")
+    run.metrics.write_text(content, encoding="latin-1")
+    assert Metrics(run, 3).rows == 0
+    assert run.metrics.read_text() == ",".join(METRICS) + "\n"
+
+
+def test_a_torn_last_row_is_dropped(tmp_path: Path) -> None:
+    run = runs.create(tmp_path, "note")
+    Metrics(run, 0).append(row(1))
+    with run.metrics.open("a") as file:
+        file.write("2,0.")
+    assert Metrics(run, 1).rows == 1
+    assert len(run.metrics.read_text().splitlines()) == 2
+
+
+def test_rows_that_could_not_be_written_are_there_after_the_next_save(tmp_path: Path) -> None:
+    run = runs.create(tmp_path, "note")
+    metrics = Metrics(run, 0)
+    run.metrics.unlink()
+    run.metrics.mkdir()
+    with pytest.raises(MlpcliError, match="cannot be written"):
+        metrics.append(row(1))
+    run.metrics.rmdir()
+    metrics.append(row(2))
+    metrics.save()
+    lines = run.metrics.read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["epoch", "1", "2"]

@@ -1,0 +1,75 @@
+"""Intervals, the paired test and calibration, against figures worked out in another way."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from mlpcli.metrics import calibration, mcnemar, wilson_interval
+
+
+def test_the_interval_holds_the_share_as_often_as_it_says() -> None:
+    """Over all outcomes of 200 images, each weighted by how likely it is."""
+    for share in (0.1, 0.6, 0.9):
+        covered = 0.0
+        for hits in range(201):
+            low, high = wilson_interval(hits, 200)
+            if low <= share <= high:
+                covered += math.comb(200, hits) * share**hits * (1 - share) ** (200 - hits)
+        assert covered == pytest.approx(0.95, abs=0.015)
+
+
+@given(st.integers(1, 10**6), st.floats(0, 1))
+@example(65535, 1.0)
+def test_an_interval_lies_within_0_and_1_and_around_what_was_seen(count: int, share: float) -> None:
+    hits = round(share * count)
+    low, high = wilson_interval(hits, count)
+    assert 0 <= low <= hits / count <= high <= 1
+    assert low < high
+    assert (high - low) < 4 / math.sqrt(count)
+
+
+def test_an_interval_known_from_the_literature() -> None:
+    """Newcombe (1998), table I: 81 of 263, and 0 of 20."""
+    assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert wilson_interval(0, 20) == pytest.approx((0, 0.1611), abs=5e-5)
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_the_paired_test_counts_all_outcomes_at_least_as_uneven(one: int, other: int) -> None:
+    count = one + other
+    uneven = [k for k in range(count + 1) if abs(2 * k - count) >= abs(one - other)]
+    p = Fraction(sum(math.comb(count, k) for k in uneven), 2**count)
+    assert mcnemar(one, other) == pytest.approx(float(p), rel=1e-12)
+    assert mcnemar(one, other) == mcnemar(other, one)
+
+
+def test_the_paired_test_bears_as_many_images_as_there_are() -> None:
+    assert mcnemar(0, 0) == 1
+    assert mcnemar(5000, 5000) == 1
+    assert mcnemar(5100, 4900) == pytest.approx(math.erfc(199 / math.sqrt(2 * 10_000)), rel=1e-2)
+    assert mcnemar(10_000, 0) == 0
+
+
+def test_calibration_by_hand() -> None:
+    confidence = np.array([0.05, 0.95, 0.97, 1.0, 0.5])
+    correct = np.array([False, True, True, False, True])
+    found = calibration(confidence, correct)
+    assert found.count.tolist() == [1, 0, 0, 0, 0, 1, 0, 0, 0, 3]
+    assert found.confidence[9] == pytest.approx(2.92 / 3)
+    assert found.accuracy[9] == pytest.approx(2 / 3)
+    assert np.isnan(found.accuracy[1])
+    assert found.error == pytest.approx((0.05 + 0.5 + 0.92) / 5)
+
+
+def test_who_is_as_often_right_as_sure_has_no_error() -> None:
+    rng = np.random.default_rng(0)
+    confidence = rng.random(200_000)
+    correct = rng.random(200_000) < confidence
+    assert calibration(confidence, correct).error < 0.01
+    assert calibration(confidence, ~correct).error > 0.2

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from mlpcli.errors import ConfigError, LockedError, MlpcliError
+from mlpcli.errors import ConfigError, LockedError, MlpcliError, in_one_line
 
 
 def expanded(path: Path) -> Path:
@@ -23,6 +23,29 @@ def expanded(path: Path) -> Path:
         return path.expanduser()
     except RuntimeError as error:
         raise ConfigError(f"{path}: {error}") from None
+
+
+def reason(error: Exception) -> str:
+    """Return what the system says of an error, as in "No such file or directory"."""
+    return getattr(error, "strerror", None) or in_one_line(error)
+
+
+@contextlib.contextmanager
+def reading(path: Path | str, error: type[MlpcliError]) -> Iterator[None]:
+    """Raise `error`, naming the path and the reason, for an OSError raised within."""
+    try:
+        yield
+    except OSError as failure:
+        raise error(f"{path}: cannot be read: {reason(failure)}") from None
+
+
+@contextlib.contextmanager
+def writing(path: Path | str) -> Iterator[None]:
+    """Raise MlpcliError, naming the path and the reason, for an OSError raised within."""
+    try:
+        yield
+    except OSError as failure:
+        raise MlpcliError(f"{path}: cannot be written: {reason(failure)}") from None
 
 
 def open_regular(path: Path) -> io.BufferedReader:
@@ -44,16 +67,15 @@ def replacing(path: Path, keep_as: Path | None = None) -> Iterator[IO[bytes]]:
     """
     temporary = _temporary(path)
     try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        if keep_as is not None and path.exists():
-            _name_too(path, keep_as)
-        temporary.replace(path)
-        sync_folder(path.parent)
-    except OSError as error:
-        raise MlpcliError(f"{path}: cannot be written: {error.strerror}") from None
+        with writing(path):
+            with temporary.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            if keep_as is not None and path.exists():
+                _name_too(path, keep_as)
+            temporary.replace(path)
+            sync_folder(path.parent)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -102,10 +124,8 @@ def locked(folder: Path) -> Iterator[None]:
     Raises LockedError, naming the holder, if another process has it.
     """
     path = folder / "lock"
-    try:
+    with writing(path):
         file = path.open("a+")
-    except OSError as error:
-        raise MlpcliError(f"{path}: cannot be written: {error.strerror}") from None
     with file:  # closing the file, or the end of the process, gives the lock back
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -23,6 +23,54 @@ def wilson_interval(hits: int, count: int, level: float = 0.95) -> tuple[float, 
     return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))
 
 
+@dataclass(frozen=True)
+class Confusion:
+    """`counts[i, j]` are the images of class i that were taken for class j."""
+
+    counts: NDArray[np.int64]
+
+    @property
+    def count(self) -> int:
+        return int(self.counts.sum())
+
+    @property
+    def accuracy(self) -> float:
+        """Share of images whose largest logit is that of their class, in [0, 1]."""
+        return float(np.trace(self.counts) / self.counts.sum())
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Where the accuracy on all such images lies, with 95% confidence."""
+        return wilson_interval(int(np.trace(self.counts)), self.count)
+
+    @property
+    def precision(self) -> NDArray[np.float64]:
+        """Of the images taken for a class, the share that belong to it; 0 where there are none."""
+        return self._share(self.counts.sum(axis=0))
+
+    @property
+    def recall(self) -> NDArray[np.float64]:
+        """Of the images of a class, the share taken for it; 0 where there are none."""
+        return self._share(self.counts.sum(axis=1))
+
+    @property
+    def shares(self) -> NDArray[np.float64]:
+        """Of the images of a class, a row, the share taken for each; 0 where there are none."""
+        shares: NDArray[np.float64] = self.counts / np.maximum(1, self.counts.sum(axis=1))[:, None]
+        return shares
+
+    def _share(self, of: NDArray[np.int64]) -> NDArray[np.float64]:
+        return np.divide(np.diag(self.counts), of, out=np.zeros(len(of)), where=of > 0)
+
+
+def confusion_matrix(
+    labels: NDArray[np.intp], guesses: NDArray[np.intp], classes: int
+) -> NDArray[np.int64]:
+    """Count labels (N,) by guesses (N,), as (classes, classes)."""
+    pairs = np.bincount(labels * classes + guesses, minlength=classes**2)
+    return pairs.reshape(classes, classes)
+
+
 def mcnemar(only_first: int, only_second: int) -> float:
     """Return the two-sided p-value that two networks are equally often right.
 

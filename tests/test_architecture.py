@@ -55,7 +55,7 @@ def test_an_outsider_is_imported_in_one_place(outsider: str) -> None:
     for path in PACKAGE.rglob("*.py"):
         if any(name.split(".")[0] == outsider for name in imports(path)):
             module = str(path.relative_to(PACKAGE).with_suffix(""))
-            assert {module, module.split("/")[0]} & OUTSIDERS[outsider], module
+            assert {module, module.split("/", maxsplit=1)[0]} & OUTSIDERS[outsider], module
 
 
 def test_the_mathematics_imports_numpy_and_nothing_else() -> None:

@@ -14,7 +14,7 @@ from mlpcli.cli._terminal import bar
 from mlpcli.errors import CheckFailedError
 
 if TYPE_CHECKING:
-    from mlpcli.runs.inference import Evaluation
+    from mlpcli.training.evaluate import Evaluation
 
 
 @click.command("eval")

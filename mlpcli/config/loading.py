@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import math
 import operator
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
@@ -308,3 +309,19 @@ def differences(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
         for key in strict_yaml.dotted_keys(Config)
     }
     return {key: (was, now) for key, (was, now) in pairs.items() if was != now}
+
+
+def text(value: Any) -> str:
+    """Return a value as `--set` reads it."""
+    if isinstance(value, float):
+        return f"{value:.12g}"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def short_names(keys: Sequence[str]) -> list[str]:
+    """Return keys without their sections, where what is left says enough."""
+    last = [key.rpartition(".")[2] for key in keys]
+    return [
+        key if name == "name" or last.count(name) > 1 else name
+        for key, name in zip(keys, last, strict=True)
+    ]

@@ -17,17 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlpcli.config import loading as config
-from mlpcli.config.loading import UNLEARNED, Config, differences
+from mlpcli.config.loading import UNLEARNED, Config, differences, short_names, text
 from mlpcli.data.dataset import Split
 from mlpcli.errors import CheckpointError, printable
-from mlpcli.metrics import calibration, mcnemar, wilson_interval
+from mlpcli.metrics import Confusion, calibration, confusion_matrix, mcnemar, wilson_interval
 from mlpcli.report import plots
 from mlpcli.report.plots import Line
 from mlpcli.runs import checkpoint
 from mlpcli.runs.checkpoint import Checkpoint
 from mlpcli.runs.folder import Run
-from mlpcli.runs.inference import Confusion, confusion_matrix, predict, split_for
-from mlpcli.sweep.plan import short_names, text
+from mlpcli.runs.inference import predict, split_for
 
 TEMPLATES = 96  # units of the first layer that are shown
 IMAGES = 12  # test images that are shown, right ones and wrong ones each

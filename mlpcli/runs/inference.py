@@ -2,93 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
-from mlpcli.runs.checkpoint import Checkpoint
+from mlpcli.config.loading import DataConfig
 from mlpcli.data import dataset
 from mlpcli.data.dataset import Split, SplitName
-from mlpcli.config.loading import DataConfig
-from mlpcli.errors import CheckpointError, DataError
 from mlpcli.data.features import PLAIN
 from mlpcli.data.inputs import Draw, inputs_of
-from mlpcli.data.minibatches import Batch, Gatherer
-from mlpcli.nn.losses import LOSSES, Loss
-from mlpcli.nn.network import Network
-from mlpcli.metrics import wilson_interval
+from mlpcli.data.minibatches import Gatherer
+from mlpcli.errors import CheckpointError, DataError
+from mlpcli.nn.losses import LOSSES
+from mlpcli.runs.checkpoint import Checkpoint
+from mlpcli.training.evaluate import Evaluation, evaluate
 
 BATCH_SIZE = 500  # of a saved network's evaluation, where nothing is trained
-
-
-@dataclass(frozen=True)
-class Confusion:
-    """`counts[i, j]` are the images of class i that were taken for class j."""
-
-    counts: NDArray[np.int64]
-
-    @property
-    def count(self) -> int:
-        return int(self.counts.sum())
-
-    @property
-    def accuracy(self) -> float:
-        """Share of images whose largest logit is that of their class, in [0, 1]."""
-        return float(np.trace(self.counts) / self.counts.sum())
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Where the accuracy on all such images lies, with 95% confidence."""
-        return wilson_interval(int(np.trace(self.counts)), self.count)
-
-    @property
-    def precision(self) -> NDArray[np.float64]:
-        """Of the images taken for a class, the share that belong to it; 0 where there are none."""
-        return self._share(self.counts.sum(axis=0))
-
-    @property
-    def recall(self) -> NDArray[np.float64]:
-        """Of the images of a class, the share taken for it; 0 where there are none."""
-        return self._share(self.counts.sum(axis=1))
-
-    @property
-    def shares(self) -> NDArray[np.float64]:
-        """Of the images of a class, a row, the share taken for each; 0 where there are none."""
-        shares: NDArray[np.float64] = self.counts / np.maximum(1, self.counts.sum(axis=1))[:, None]
-        return shares
-
-    def _share(self, of: NDArray[np.int64]) -> NDArray[np.float64]:
-        return np.divide(np.diag(self.counts), of, out=np.zeros(len(of)), where=of > 0)
-
-
-@dataclass(frozen=True)
-class Evaluation(Confusion):
-    """A confusion, and the mean loss of its images."""
-
-    loss: float
-
-
-def confusion_matrix(
-    labels: NDArray[np.intp], guesses: NDArray[np.intp], classes: int
-) -> NDArray[np.int64]:
-    """Count labels (N,) by guesses (N,), as (classes, classes)."""
-    pairs = np.bincount(labels * classes + guesses, minlength=classes**2)
-    return pairs.reshape(classes, classes)
-
-
-@np.errstate(all="ignore")  # a loss that is not finite says so itself
-def evaluate(network: Network, loss: Loss, batches: Iterable[Batch]) -> Evaluation:
-    """Return the mean loss and the confusion matrix over all batches."""
-    classes = network.layer_sizes[-1]
-    counts = np.zeros((classes, classes), np.int64)
-    total = 0.0
-    for batch in batches:
-        logits = network.forward(batch.inputs)
-        total += loss.forward(logits, batch.targets) * len(batch.labels)
-        counts += confusion_matrix(batch.labels, np.argmax(logits, axis=1), classes)
-    return Evaluation(counts, total / int(counts.sum()))
 
 
 def split_for(checkpoint: Checkpoint, split_name: SplitName, data: DataConfig) -> Split:

@@ -11,16 +11,17 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from mlpcli.runs import checkpoint, folder as runs
 from mlpcli import environment
-from mlpcli.runs.checkpoint import Checkpoint
-from mlpcli.data.dataset import Dataset, load_train_val
 from mlpcli.config.loading import UNLEARNED, Config, DataConfig, differences, to_dict
+from mlpcli.data.dataset import Dataset, load_train_val
 from mlpcli.environment import BITS_DEPEND_ON
 from mlpcli.errors import CheckpointError, DivergedError, InterruptedRunError, MlpcliError
 from mlpcli.files import locked, remove_stale
-from mlpcli.runs.folder import Metrics, Run
 from mlpcli.interrupts import Interruptions
+from mlpcli.runs import checkpoint
+from mlpcli.runs import folder as runs
+from mlpcli.runs.checkpoint import Checkpoint
+from mlpcli.runs.folder import Metrics, Run
 from mlpcli.training.trainer import EpochResult, Progress, Training
 
 log = logging.getLogger(__name__)

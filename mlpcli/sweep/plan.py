@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 import math
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from mlpcli.config import loading as configuration
 from mlpcli.config import strict_yaml
-from mlpcli.config.loading import UNLEARNED, Config, key
+from mlpcli.config.loading import UNLEARNED, Config, key, text
 from mlpcli.config.strict_yaml import Found, Reader
 from mlpcli.errors import ConfigError
 
@@ -90,22 +89,6 @@ def _trial(base: dict[str, Found], varied: dict[str, Found], seed: dict[str, Fou
 
 def _joined(values: dict[str, Any]) -> str:
     return " ".join(f"{name}={text(value)}" for name, value in values.items())
-
-
-def text(value: Any) -> str:
-    """Return a value as `--set` reads it."""
-    if isinstance(value, float):
-        return f"{value:.12g}"
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def short_names(keys: Sequence[str]) -> list[str]:
-    """Return keys without their sections, where what is left says enough."""
-    last = [key.rpartition(".")[2] for key in keys]
-    return [
-        key if name == "name" or last.count(name) > 1 else name
-        for key, name in zip(keys, last, strict=True)
-    ]
 
 
 @dataclass(frozen=True)

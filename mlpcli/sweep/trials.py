@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from mlpcli.config import loading as configuration
-from mlpcli.config.loading import Config, learned
+from mlpcli.config.loading import Config, learned, short_names, text
 from mlpcli.errors import ConfigError
 from mlpcli.files import replacing
 from mlpcli.runs import folder as runs
 from mlpcli.runs.folder import Run
-from mlpcli.sweep.plan import TRIAL, Sweep, Trial, short_names, text
+from mlpcli.sweep.plan import TRIAL, Sweep, Trial
 
 CSV = "sweep.csv"
 FIGURES = ("val_accuracy", "val_loss", "best_epoch", "epochs", "seconds")

@@ -25,7 +25,7 @@ from mlpcli.nn.losses import LOSSES
 from mlpcli.nn.network import Network
 from mlpcli.nn.optimizers import OPTIMIZERS
 from mlpcli.nn.schedules import SCHEDULES
-from mlpcli.runs.inference import evaluate
+from mlpcli.training.evaluate import evaluate
 
 log = logging.getLogger(__name__)
 

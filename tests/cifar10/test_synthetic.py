@@ -11,7 +11,7 @@ from mlpcli.config import loading as config
 from mlpcli.data import dataset
 from mlpcli.data.inputs import inputs_of
 from mlpcli.data.minibatches import Gatherer
-from mlpcli.runs.inference import evaluate
+from mlpcli.training.evaluate import evaluate
 from mlpcli.training.trainer import Training
 
 

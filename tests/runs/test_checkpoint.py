@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlpcli.runs import checkpoint
 from mlpcli import files
-from mlpcli.runs.checkpoint import Checkpoint
 from mlpcli.config.loading import Config, ModelConfig
 from mlpcli.errors import CheckpointError, MlpcliError
+from mlpcli.runs import checkpoint
+from mlpcli.runs.checkpoint import Checkpoint
 
 
 def small_checkpoint() -> Checkpoint:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mlpcli.runs import folder as runs
 from mlpcli.errors import CheckpointError, MlpcliError
+from mlpcli.runs import folder as runs
 from mlpcli.runs.folder import METRICS, Metrics
 
 

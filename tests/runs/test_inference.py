@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from conftest import untrained
 
-from mlpcli.runs.checkpoint import Checkpoint
 from mlpcli.errors import CheckpointError
-from mlpcli.runs.inference import BATCH_SIZE, predict
 from mlpcli.nn.losses import LOSSES
+from mlpcli.runs.checkpoint import Checkpoint
+from mlpcli.runs.inference import BATCH_SIZE, predict
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (2 * BATCH_SIZE + 7, 3072), np.uint8)

@@ -22,30 +22,29 @@ from typing import Any
 import numpy as np
 
 from mlpcli.environment import describe
-from mlpcli.gradcheck.check import check_problem, pose
-from mlpcli.gradcheck.flaws import FLAWS
-from mlpcli.nn.losses import SigmoidCrossEntropy
-from mlpcli.nn.network import Network
+from mlpcli.gradcheck import FLAWS, flaws
+from mlpcli.gradcheck.check import check_problem, make_problem
+from mlpcli.nn.model import Model
 
 SIZES, BATCH = (20, 16, 10), 8
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((BATCH, SIZES[0])).astype(np.float32).astype(np.float64)
 Y = np.eye(SIZES[-1])[RNG.integers(SIZES[-1], size=BATCH)]
-POINT = (0.5 * RNG.standard_normal(Network(SIZES).params.size)).astype(np.float32)
+POINT = (0.5 * RNG.standard_normal(Model(SIZES).network.params.size)).astype(np.float32)
 
 Gradient = Callable[[np.ndarray], np.ndarray]
 Checker = Callable[[str | None, float], bool]
 
 
-def network_at(params: np.ndarray, dtype: type) -> Network:
-    network = Network(SIZES, "sigmoid", BATCH, dtype)
-    network.params[...] = params
-    return network
+def model_at(params: np.ndarray, dtype: type) -> Model:
+    model = Model(SIZES, batch_size=BATCH, dtype=dtype)
+    model.network.params[...] = params
+    return model
 
 
-def scale_first(network: Network, loss: object, delta: float) -> None:
+def scale_first(model: Model, delta: float) -> None:
     """dW1 is 1 + δ times what it should be: how small an error is noticed?"""
-    layer = network.layers[0]
+    layer = model.network.layers[0]
     right = layer.backward
 
     def wrong(G: np.ndarray) -> np.ndarray:
@@ -61,27 +60,27 @@ def make_gradient(flaw: str | None, delta: float) -> Gradient:
     dtype = np.float32 if flaw == "float32_noise" else np.float64
 
     def gradient(params: np.ndarray) -> np.ndarray:
-        network, loss = network_at(params, dtype), SigmoidCrossEntropy(BATCH, SIZES[-1], dtype)
+        model = model_at(params, dtype)
         if flaw:
-            FLAWS[flaw](network, loss)
+            flaws.named(flaw)(model)
         if delta:
-            scale_first(network, loss, delta)
+            scale_first(model, delta)
         inputs, targets = X.astype(dtype), Y.astype(dtype)
-        network.backward(loss.backward(network.forward(inputs), targets))
-        return network.grads.astype(np.float64)
+        model.backward(model.forward(inputs), targets)
+        return model.network.grads.astype(np.float64)
 
     return gradient
 
 
 def value(params: np.ndarray) -> float:
-    network = network_at(params, np.float64)
-    return SigmoidCrossEntropy(BATCH, SIZES[-1], np.float64).forward(network.forward(X), Y)
+    model = model_at(params, np.float64)
+    return model.loss(model.forward(X), Y)
 
 
 def by_mlpcli(flaw: str | None, delta: float) -> bool:
-    problem = pose(network_at(POINT, np.float32), "sigmoid_cross_entropy", X, Y, flaw)
+    problem = make_problem(model_at(POINT, np.float32), X, Y, flaw and flaws.named(flaw))
     if delta:
-        scale_first(problem.network, problem.loss, delta)
+        scale_first(problem.model, delta)
     return check_problem(problem, np.random.default_rng(0)).passed
 
 

@@ -244,7 +244,7 @@ def run_mlpcli() -> dict[str, Any]:
         optimizer=config.OptimizerConfig(learning_rate=LEARNING_RATE, momentum=MOMENTUM),
     )
     training = Training(settings, Dataset({"train": problem.split, "val": nothing}, names, ""))
-    for name, view in training.network.parameters.items():
+    for name, view in training.model.network.named_params.items():
         view[...] = getattr(problem, name)
     training.rng.bit_generator.state = np.random.default_rng(SEED).bit_generator.state
     sums, times = [0.0], {}

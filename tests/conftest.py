@@ -59,7 +59,7 @@ def untrained(
     rng, K = np.random.default_rng(0), len(names)
     shapes = {"W1": (3072, hidden), "b1": (hidden,), "W2": (hidden, K), "b2": (K,)}
     return Checkpoint(
-        parameters={k: (scale * rng.standard_normal(s)).astype(dtype) for k, s in shapes.items()},
+        named_params={k: (scale * rng.standard_normal(s)).astype(dtype) for k, s in shapes.items()},
         config=Config(name="a", loss=loss, model=ModelConfig(hidden=(hidden,))),
         label_names=names,
         data_digest="0" * 64,

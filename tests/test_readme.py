@@ -89,7 +89,7 @@ def test_five_lines_of_numpy_classify_an_image(
     (code,) = blocks("python")
     images, _ = synthetic.draw(20, np.random.default_rng(0))
     saved = checkpoint.load(tmp_path / "runs/smoke-1/checkpoints/best.npz")
-    logits = saved.network(20).forward((images / 255).astype(np.float32))
+    logits = saved.model(20).forward((images / 255).astype(np.float32))
     for image in images:
         exec(code, {"image": image})
     printed = capsys.readouterr().out.split("\n")[:-1]

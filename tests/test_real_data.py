@@ -14,9 +14,7 @@ from mlpcli.cifar10 import batches
 from mlpcli.config import loading as config
 from mlpcli.data import dataset
 from mlpcli.data.features import PLAIN
-from mlpcli.data.inputs import inputs_of
-from mlpcli.data.minibatches import Gatherer
-from mlpcli.nn.network import Network
+from mlpcli.nn.model import Model
 from mlpcli.training.trainer import Training
 
 
@@ -67,16 +65,15 @@ def test_the_network_on_pixels_is_the_one_on_components(real_data_dir: Path) -> 
     training = Training(settings, dataset.load_train_val(settings.data))
     for _ in training.epochs(lambda progress: None):
         pass
-    on_pixels = Network((3072, 512, 10), "sigmoid", 500)
-    for name, array in training.pixel_parameters().items():
-        on_pixels.parameters[name][...] = array
+    on_pixels = Model((3072, 512, 10), batch_size=500)
+    for name, array in training.pixel_params().items():
+        on_pixels.network.named_params[name][...] = array
     test = dataset.load_test(settings.data).splits["test"]
-    on_components = training.network.twin(500, np.float32)
+    on_components = training.model.in_dtype(np.float32, 500)
     logits = []
-    for network, features in ((on_components, training.features), (on_pixels, PLAIN)):
-        inputs = inputs_of(test.images, features, 500, np.float32)
-        batches_of_500 = Gatherer(test, inputs, 10, 500, np.float32).in_order()
-        logits.append(np.concatenate([network.forward(b.inputs).copy() for b in batches_of_500]))
+    for model, features in ((on_components, training.features), (on_pixels, PLAIN)):
+        loader = features.loader(test, 10, 500, np.float32)
+        logits.append(np.concatenate([model.forward(b.inputs).copy() for b in loader]))
     T, S = logits
     assert (T.argmax(axis=1) == S.argmax(axis=1)).mean() >= 0.9995
     probs = [1 / (1 + np.exp(-each.astype(np.float64))) for each in logits]

@@ -5,27 +5,18 @@ from __future__ import annotations
 import math
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mlpcli import environment
 from mlpcli.cli import _options as options
 from mlpcli.errors import CheckFailedError, CheckpointError, ConfigError
+from mlpcli.gradcheck import FLAWS
 
 if TYPE_CHECKING:
     from mlpcli.config.loading import Config
     from mlpcli.gradcheck.check import Report
-
-FLAWS = (
-    "sign",
-    "missing_mean",
-    "missing_bias",
-    "missing_derivative",
-    "transposed_weight",
-    "doubled_entry",
-    "float32_noise",
-)
 
 
 @click.command()
@@ -43,9 +34,11 @@ FLAWS = (
     "--inject",
     metavar="FLAW",
     type=click.Choice(FLAWS),
-    help=f"Break the gradient first, to see it found: {', '.join(FLAWS)}.",
+    help=f"Break the gradient first, to see the check find it: {', '.join(FLAWS)}.",
 )
-@click.option("--explain", is_flag=True, help="Print each equation of the note and its proof.")
+@click.option(
+    "--explain", is_flag=True, help="Print each equation of the note, its code and its test."
+)
 @options.verbosity
 def gradcheck(
     config: Path | None,
@@ -56,11 +49,11 @@ def gradcheck(
     inject: str | None,
     explain: bool,
 ) -> None:
-    """Prove the gradients of the network and loss of CONFIG.
+    """Check the gradients of the network and loss of CONFIG.
 
-    Each tensor's gradient is held against the complex step, central differences and the slope of
-    the Taylor remainder, and the gradient that trains against float64, on a few images of the
-    configured data. Exits with 3 if one is wrong.
+    Each tensor's gradient is compared with the complex step, with central differences and by the
+    slope of the Taylor remainder, and the gradient in the training dtype with float64, on a few
+    images of the configured data. Exits with 3 if one is wrong.
 
     \b
     mlpcli gradcheck configs/note.yaml
@@ -77,14 +70,17 @@ def gradcheck(
     environment.set_threads(settings.threads)
 
     from mlpcli.data import dataset
-    from mlpcli.gradcheck import check as checker
+    from mlpcli.gradcheck import flaws
+    from mlpcli.gradcheck.check import IMAGES, check
     from mlpcli.runs.checkpoint import load
     from mlpcli.runs.folder import best_of
 
     saved = None if checkpoint is None else load(best_of(checkpoint))
     if saved is not None and _shape(saved.config) != _shape(settings):
         raise CheckpointError(f"{checkpoint}: is not the network that {config} describes")
-    report = checker.check(settings, dataset.load_train_val(settings.data), saved, inject)
+    model = None if saved is None else saved.model(IMAGES)
+    flaw = None if inject is None else flaws.named(inject)
+    report = check(settings, dataset.load_train_val(settings.data), model, flaw)
     if as_json:
         options.print_json(_document(report))
     else:
@@ -98,53 +94,57 @@ def _shape(config: Config) -> tuple[object, ...]:
     return config.model.hidden, config.model.activation, config.training.dtype
 
 
-def _document(report: Report) -> dict[str, object]:
-    """The report as JSON, which has no word for what is not finite: null."""
+def _document(report: Report) -> dict[str, Any]:
+    """Return the report as JSON has it, which has no word for what is not finite: null."""
 
-    def plain(values: dict[str, object]) -> dict[str, object]:
-        finite = {k: not isinstance(v, float) or math.isfinite(v) for k, v in values.items()}
-        return {key: value if finite[key] else None for key, value in values.items()}
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(inner) for key, inner in value.items()}
+        return None if isinstance(value, float) and not math.isfinite(value) else value
 
     tensors = [
         plain(asdict(tensor))
         | {
             "size": tensor.size,
             "passed": tensor.passed,
-            "decided": tensor.decided,
+            "conclusive": tensor.conclusive,
             "failures": tensor.failures,
         }
         for tensor in report.tensors
     ]
-    steps = plain({"loss": report.loss, "loss_after_step": report.loss_after_step})
-    return {"passed": report.passed, **steps, "tensors": tensors}
+    losses = plain({"loss": report.loss, "loss_after_step": report.loss_after_step})
+    return {"passed": report.passed, **losses, "tensors": tensors}
 
 
 def _print(report: Report) -> None:
-    """A row a tensor, then its worst entry, then what is wrong and why. Within 80 columns."""
+    """Print a line per tensor, then its worst entry, then what is wrong. Within 80 columns."""
     click.echo("                         errors, normwise")
-    click.echo("tensor  shape     checked complex   along central  dtype  slope  verdict")
+    click.echo("tensor  shape     checked complex direction central  dtype  slope  verdict")
     for t in report.tensors:
-        shape = "×".join(map(str, t.shape))
-        checked = "all" if t.entries == t.size else f"{t.entries}"
+        shape, entries = "×".join(map(str, t.shape)), t.complex_step.entries
+        checked = "all" if entries == t.size else f"{entries}"
         slope = "–" if t.slope is None else f"{t.slope:.2f}"
-        errors = (t.complex_error, t.direction_error, t.central_error, t.dtype_error)
-        figures = " ".join(f"{error:7.0e}" for error in errors)
-        verdict = click.style("right", "green") if t.decided else "lost"
+        errors = f"{t.complex_step.error:7.0e} {t.direction.error:9.0e} {t.central.error:7.0e}"
+        verdict = click.style("right", "green") if t.conclusive else "inconclusive"
         if not t.passed:
             verdict = click.style("WRONG", "red")
-        click.echo(f"{t.name:6}  {shape:9} {checked:>7} {figures}  {slope:>5}  {verdict}")
+        click.echo(
+            f"{t.name:6}  {shape:9} {checked:>7} {errors} {t.training_dtype.error:6.0e}"
+            f"  {slope:>5}  {verdict}"
+        )
     click.echo()
     for t in report.tensors:
-        where = f"{t.name}[{', '.join(map(str, t.worst_index))}]"
+        worst = t.complex_step
+        where = f"{t.name}[{', '.join(map(str, worst.worst_index))}]"
         click.echo(
-            f"worst entry {where:14} analytic {t.worst_analytic: .7e}"
-            f"  complex step {t.worst_numeric: .7e}"
+            f"worst entry {where:14} analytic {worst.worst_analytic: .7e}"
+            f"  complex step {worst.worst_numeric: .7e}"
         )
     for t in report.tensors:
-        if t.kinks:
-            click.echo(f"{t.name}: {t.kinks} entries crossed a ReLU's kink, not held against it")
-        if not t.decided:
-            click.echo(f"{t.name}: lost in rounding at this point, so nothing is proven of it")
+        if t.central.kinks:
+            click.echo(f"{t.name}: {t.central.kinks} entries crossed a ReLU's kink, left out")
+        if not t.conclusive:
+            click.echo(f"{t.name}: inconclusive: its gradient is as small as rounding here")
     click.echo(
         f"one small step against this gradient: the loss {report.loss:.6f} becomes "
         f"{report.loss_after_step:.6f}"

@@ -1,57 +1,99 @@
-"""Moved images: shifts, turns and stretches of the pixel grid, as linear maps between components.
+"""Augmentation: random flips, affine maps of the pixel grid, and dropout of inputs.
 
-A warp samples each pixel between four others, so it is linear in the image, p ↦ p S. Between
-components, for which p ≈ mean + x ∘ scale⁻¹ Vᵀ, it is x ↦ x M + m with
+An affine map samples each pixel between four others, so it is linear in the image, p ↦ p S. Between
+principal components, for which p ≈ mean + x ∘ scale⁻¹ Vᵀ, it is x ↦ x M + m with
 
     M = scale⁻¹ Vᵀ S V scale        m = (mean S − mean) V scale
 
-so that a training image is moved for k² multiplications, and no pixel is touched.
+so that a training image is translated, rotated and scaled for k² multiplications.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from mlpcli.config.loading import AugmentConfig
-from mlpcli.data.features import Components
 
-COUNT = 128  # warps, drawn once: enough that each image is seldom moved alike twice
+Array = NDArray[Any]
+
+COUNT = 128  # maps, drawn once: enough that an image seldom meets the same one twice
+GROUP = 16  # images of a batch that share a map: one matrix product
 CENTRE = 15.5  # of the grid of 32×32 pixels
 
 
-@dataclass(frozen=True)
-class Warps:
-    """x ↦ x M + m, for each warp: `matrices` (N, k, k) and `offsets` (N, k)."""
+class Flips:
+    """Which images of a batch are flipped: each with probability ½."""
 
-    matrices: NDArray[Any]
-    offsets: NDArray[Any]
+    def __init__(self, batch_size: int, rng: np.random.Generator) -> None:
+        self._draws, self._rng = np.empty(batch_size), rng
 
-    def __len__(self) -> int:
-        return len(self.matrices)
+    def draw(self, n: int) -> NDArray[np.bool_]:
+        """Return a mask (n,)."""
+        return self._rng.random(out=self._draws)[:n] < 0.5
 
 
-def draw(
-    config: AugmentConfig, features: Components, dtype: DTypeLike, rng: np.random.Generator
-) -> Warps:
-    """Draw warps within the configured bounds, each bound for both directions alike."""
-    k = features.size
-    images = np.concatenate([features.basis.T, features.mean[None].astype(np.float32)])
-    planes = images.reshape(-1, 1024)  # three an image
-    project = features.basis * features.scale.astype(np.float32)
-    matrices, offsets = np.empty((COUNT, k, k), dtype), np.empty((COUNT, k), dtype)
-    for i in range(COUNT):
-        angle = np.radians(rng.uniform(-config.rotation, config.rotation))
-        stretch = (1 + config.zoom) ** rng.uniform(-1, 1, 2)
-        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-        sampling = sampling_matrix(turn * stretch, rng.uniform(-config.shift, config.shift, 2))
-        moved = (planes @ sampling).reshape(-1, 3072)
-        matrices[i] = moved[:-1] @ project / features.scale[:, None]
-        offsets[i] = (moved[-1] - images[-1]) @ project
-    return Warps(matrices, offsets)
+class AffineMaps:
+    """x ↦ x M + m of components, for each map: `matrices` (N, k, k) and `offsets` (N, k)."""
+
+    def __init__(
+        self,
+        config: AugmentConfig,
+        basis: NDArray[np.float32],
+        mean: Array,
+        scale: Array,
+        dtype: DTypeLike,
+        rng: np.random.Generator,
+    ) -> None:
+        """Draw the maps within the configured bounds, each bound for both directions alike.
+
+        `basis` (3072, k), `mean` (3072,) and `scale` (k,) are those of the components.
+        """
+        k = len(scale)
+        images = np.concatenate([basis.T, mean[None].astype(np.float32)])
+        planes = images.reshape(-1, 1024)  # three per image
+        project = basis * scale.astype(np.float32)
+        self._rng = rng
+        self.matrices, self.offsets = np.empty((COUNT, k, k), dtype), np.empty((COUNT, k), dtype)
+        for i in range(COUNT):
+            angle = np.radians(rng.uniform(-config.rotation, config.rotation))
+            zoom = (1 + config.zoom) ** rng.uniform(-1, 1, 2)
+            rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+            sampling = sampling_matrix(rotation * zoom, rng.uniform(-config.shift, config.shift, 2))
+            mapped = (planes @ sampling).reshape(-1, 3072)
+            self.matrices[i] = mapped[:-1] @ project / scale[:, None]
+            self.offsets[i] = (mapped[-1] - images[-1]) @ project
+
+    def draw(self, n: int) -> NDArray[np.intp]:
+        """Return the numbers of the maps for n images: one for each GROUP."""
+        return self._rng.integers(len(self.matrices), size=math.ceil(n / GROUP))
+
+    def apply(self, X: Array, which: NDArray[np.intp], out: Array) -> Array:
+        """Map components X (n, k), GROUP by GROUP, by the maps `which`, into `out` (n, k)."""
+        for start, i in zip(range(0, len(X), GROUP), which, strict=True):
+            group = slice(start, start + GROUP)
+            np.dot(X[group], self.matrices[i], out=out[group])
+            out[group] += self.offsets[i]
+        return out
+
+
+class Dropout:
+    """X ∘ M in place, where M is 0 with probability p, else 1/(1 − p) (Srivastava et al. 2014)."""
+
+    def __init__(self, p: float, batch_size: int, size: int, rng: np.random.Generator) -> None:
+        self._p, self._rng = p, rng
+        self._draws, self._M = np.empty((2, batch_size, size), np.float32)
+
+    def apply(self, X: Array) -> Array:
+        """Drop entries of X (n, size); return X."""
+        draws = self._rng.random(out=self._draws, dtype=np.float32)[: len(X)]
+        M = np.greater_equal(draws, np.float32(self._p), out=self._M[: len(X)])
+        M *= 1 / (1 - self._p)
+        X *= M
+        return X
 
 
 def sampling_matrix(linear: NDArray[Any], shift: NDArray[Any]) -> NDArray[np.float32]:

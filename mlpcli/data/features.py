@@ -1,6 +1,7 @@
 """From pixels to what the first layer sees: one affine map, fitted on training images.
 
-Being affine, it folds into the first layer, so that a saved network takes plain pixels.
+Being affine, it folds into the first layer, so that a saved network takes plain pixels. Features
+apply themselves, fold themselves, and make the loader of their batches.
 """
 
 from __future__ import annotations
@@ -10,48 +11,110 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from mlpcli.config.loading import FeaturesConfig
+from mlpcli.config.loading import AugmentConfig, FeaturesConfig
+from mlpcli.data.augment import AffineMaps, Dropout, Flips
 from mlpcli.data.dataset import Split
+from mlpcli.data.loader import Inputs, Loader, Rows
 
 CHUNK = 500  # images at a time
 SAMPLE = 5000  # images, about, that a covariance is taken from: more changed no accuracy,
 SAMPLE_CHUNK = 1000  # so many at a time, since a sum of products costs as much as a product
 
+Array = NDArray[Any]
+Images = NDArray[np.uint8]
 Vector = NDArray[np.float64]
-Folded = tuple[NDArray[Any], NDArray[Any]]
+Random = np.random.Generator
+
+NOT_AUGMENTED = AugmentConfig()
+
+
+class Features:
+    """An affine map from pixels p in [0, 1], (3072,), to the inputs of the first layer, (size,)."""
+
+    size: int
+
+    def apply(self, images: Images, dtype: DTypeLike = np.float64) -> Array:
+        """Return the features (N, size) of uint8 images (N, 3072)."""
+        raise NotImplementedError
+
+    def fold(self, W: Array, b: Array) -> tuple[Array, Array]:
+        """Return the first layer W (size, H), b (H,) as it acts on pixels: (3072, H), (H,).
+
+        It is folded in float64 and returned in the dtype of W.
+        """
+        raise NotImplementedError
+
+    def inputs(
+        self,
+        images: Images,
+        batch_size: int,
+        dtype: DTypeLike,
+        augment: AugmentConfig = NOT_AUGMENTED,
+        rng: Random | None = None,
+    ) -> Inputs:
+        """Return the features of uint8 images (N, 3072), to be gathered by rows."""
+        raise NotImplementedError
+
+    def loader(
+        self,
+        split: Split,
+        classes: int,
+        batch_size: int,
+        dtype: DTypeLike,
+        *,
+        augment: AugmentConfig = NOT_AUGMENTED,
+        order: Random | None = None,
+        augmentation: Random | None = None,
+    ) -> Loader:
+        """Return a loader of the split in order, or of shuffled and augmented images to train on.
+
+        The order is drawn from `order`, how each image is varied from `augmentation`.
+        """
+        inputs = self.inputs(split.images, batch_size, dtype, augment, augmentation)
+        return Loader(split, inputs, classes, batch_size, dtype, order)
 
 
 @dataclass(frozen=True)
-class Standardized:
-    """x = p ∘ scale + shift, for pixels p in [0, 1]; scale and shift are float64 (3072,)."""
+class Standardized(Features):
+    """x = p ∘ scale + shift; scale and shift are float64 (3072,)."""
 
     scale: Vector
     shift: Vector
 
-    @property
-    def size(self) -> int:
-        return len(self.scale)
+    size = 3072
 
-    def fold(self, W: NDArray[Any], b: NDArray[Any]) -> Folded:
-        """Return the first layer W (3072, H), b (H,) as it acts on pixels, folded in float64.
+    def apply(self, images: Images, dtype: DTypeLike = np.float64) -> Array:
+        X: Array = np.multiply(images, (self.scale / 255).astype(dtype))
+        X += self.shift.astype(dtype)
+        return X
 
-        x W + b = (p∘s + t) W + b = p (s∘W) + (t W + b), in the dtype of W.
-        """
+    def fold(self, W: Array, b: Array) -> tuple[Array, Array]:
+        """x W + b = (p∘s + t) W + b = p (s∘W) + (t W + b)."""
         W64 = W.astype(np.float64)
         b64 = self.shift @ W64 + b
         W64 *= self.scale[:, None]
         return W64.astype(W.dtype), b64.astype(b.dtype)
 
+    def inputs(
+        self,
+        images: Images,
+        batch_size: int,
+        dtype: DTypeLike,
+        augment: AugmentConfig = NOT_AUGMENTED,
+        rng: Random | None = None,
+    ) -> Inputs:
+        return _Pixels(self, images, batch_size, dtype, augment, rng)
+
 
 @dataclass(frozen=True)
-class Components:
-    """x = (p − mean) basis ∘ scale: k whitened principal components of the pixels p in [0, 1].
+class Components(Features):
+    """x = (p − mean) basis ∘ scale: k whitened principal components.
 
     basis is float32 (3072, k) with orthonormal columns, mean (3072,) and scale (k,) are float64.
     The mean is its own mirror image and each column is either its own or the negative of it, so a
-    mirrored image has the same features but for the signs `parity`, ±1 (k,).
+    flipped image has the same features but for the signs `parity`, ±1 (k,).
     """
 
     basis: NDArray[np.float32]
@@ -60,19 +123,127 @@ class Components:
     parity: Vector
 
     @property
-    def size(self) -> int:
+    def size(self) -> int:  # type: ignore[override]
         return len(self.scale)
 
-    def fold(self, W: NDArray[Any], b: NDArray[Any]) -> Folded:
-        """Return the first layer W (k, H), b (H,) as it acts on pixels, folded in float64.
+    def apply(self, images: Images, dtype: DTypeLike = np.float64) -> Array:
+        matrix = (self.basis * self.scale / 255).astype(dtype)
+        shift = -(self.mean @ self.basis) * self.scale
+        projected = np.empty((len(images), self.size), dtype)
+        pixels = np.empty((CHUNK, 3072), dtype)
+        for start in range(0, len(images), CHUNK):
+            part = images[start : start + CHUNK]
+            pixels[: len(part)] = part
+            np.dot(pixels[: len(part)], matrix, out=projected[start : start + CHUNK])
+        projected += shift.astype(dtype)
+        return projected
 
-        x W + b = p V (s∘W) + (b − mean V (s∘W)) for the basis V, in the dtype of W.
-        """
+    def fold(self, W: Array, b: Array) -> tuple[Array, Array]:
+        """x W + b = p V (s∘W) + (b − mean V (s∘W)) for the basis V."""
         W64 = self.basis.astype(np.float64) @ (self.scale[:, None] * W)
         return W64.astype(W.dtype), (b - self.mean @ W64).astype(b.dtype)
 
+    def inputs(
+        self,
+        images: Images,
+        batch_size: int,
+        dtype: DTypeLike,
+        augment: AugmentConfig = NOT_AUGMENTED,
+        rng: Random | None = None,
+    ) -> Inputs:
+        return _Projected(self, images, batch_size, dtype, augment, rng)
 
-Features = Standardized | Components
+
+class _Gathered:
+    """Features gathered into a buffer made once; flips and dropout are alike for all of them."""
+
+    def __init__(
+        self, size: int, batch_size: int, augment: AugmentConfig, rng: Random | None
+    ) -> None:
+        self._flips = self._dropout = None
+        if rng is not None and augment.flips:
+            self._flips = Flips(batch_size, rng)
+        if rng is not None and augment.input_dropout:
+            self._dropout = Dropout(augment.input_dropout, batch_size, size, rng)
+
+    def gather(self, rows: Rows, flipped: NDArray[np.bool_] | None = None) -> Array:
+        raise NotImplementedError
+
+    def augment(self, rows: Rows) -> Array:
+        X = self._vary(rows, None if self._flips is None else self._flips.draw(len(rows)))
+        return X if self._dropout is None else self._dropout.apply(X)
+
+    def _vary(self, rows: Rows, flipped: NDArray[np.bool_] | None) -> Array:
+        return self.gather(rows, flipped)
+
+
+class _Pixels(_Gathered):
+    """Standardized pixels, made anew from the uint8 images for each batch."""
+
+    def __init__(
+        self,
+        features: Standardized,
+        images: Images,
+        batch_size: int,
+        dtype: DTypeLike,
+        augment: AugmentConfig,
+        rng: Random | None,
+    ) -> None:
+        super().__init__(3072, batch_size, augment, rng)
+        self._images = images
+        self._scale = (features.scale / 255).astype(dtype)
+        self._shift = features.shift.astype(dtype)
+        self._pixels = np.empty((batch_size, 3072), np.uint8)
+        self._X = np.empty((batch_size, 3072), dtype)
+
+    def gather(self, rows: Rows, flipped: NDArray[np.bool_] | None = None) -> Array:
+        n = len(rows)
+        # mode="clip" writes straight to out; the default fills a whole batch of its own first.
+        pixels = np.take(self._images, rows, axis=0, out=self._pixels[:n], mode="clip")
+        if flipped is not None:
+            lines = pixels.reshape(n, 96, 32)
+            for i in np.flatnonzero(flipped):
+                lines[i] = lines[i, :, ::-1]
+        X = np.multiply(pixels, self._scale, out=self._X[:n])
+        X += self._shift
+        return X
+
+
+class _Projected(_Gathered):
+    """Components of images projected once: a flip is a change of signs, a map a k×k matrix."""
+
+    def __init__(
+        self,
+        features: Components,
+        images: Images,
+        batch_size: int,
+        dtype: DTypeLike,
+        augment: AugmentConfig,
+        rng: Random | None,
+    ) -> None:
+        super().__init__(features.size, batch_size, augment, rng)
+        self._maps = None
+        if rng is not None and augment.warps:
+            own = features
+            self._maps = AffineMaps(augment, own.basis, own.mean, own.scale, dtype, rng)
+        self._projected = features.apply(images, dtype)
+        self._signs = np.stack([np.ones(features.size), features.parity]).astype(dtype)
+        self._X, self._Z = np.empty((2, batch_size, features.size), dtype)
+
+    def gather(self, rows: Rows, flipped: NDArray[np.bool_] | None = None) -> Array:
+        X, Z = self._X[: len(rows)], self._Z[: len(rows)]
+        np.take(self._projected, rows, axis=0, out=X, mode="clip")
+        if flipped is not None:
+            X *= np.take(self._signs, flipped, axis=0, out=Z, mode="clip")
+        return X
+
+    def _vary(self, rows: Rows, flipped: NDArray[np.bool_] | None) -> Array:
+        if self._maps is None:
+            return self.gather(rows, flipped)
+        which = self._maps.draw(len(rows))
+        return self._maps.apply(self.gather(rows, flipped), which, out=self._Z[: len(rows)])
+
+
 PLAIN = Standardized(np.ones(3072), np.zeros(3072))
 
 

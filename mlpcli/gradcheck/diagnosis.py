@@ -1,8 +1,8 @@
 """Why a gradient is wrong: hypotheses, tried against a second, plain backward pass.
 
 The second pass shares no line with the first: its derivatives of loss and activation come from
-the complex step, so it needs no formula and serves every loss and activation. The tests hold it
-against the complex step through the whole network.
+the complex step, so it needs no formula and serves every loss and activation. The tests compare it
+with the complex step through the whole network.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mlpcli.nn.activations import ACTIVATIONS
 from mlpcli.nn.layers import Dense
 from mlpcli.nn.losses import Loss
+from mlpcli.nn.model import Model
 from mlpcli.nn.network import Network
 
 Array = NDArray[np.float64]
@@ -24,11 +25,11 @@ CLOSE = 1e-6  # relative, normwise: two gradients that are the same
 
 
 class Diagnosis:
-    """The hypotheses about one network, loss and batch."""
+    """The hypotheses about one model and batch."""
 
-    def __init__(self, network: Network, loss: Loss, X: Array, Y: Array) -> None:
-        self.batch_size = len(X)
-        G = loss_slopes(type(loss), network.forward(X).copy(), Y)
+    def __init__(self, model: Model, X: Array, Y: Array) -> None:
+        self.batch_size, network = len(X), model.network
+        G = loss_slopes(type(model.criterion), model.forward(X).copy(), Y)
         self.right = reference_gradients(network, X, G)
         self.underived = reference_gradients(network, X, G, derivative=False)
         self.transposed = reference_gradients(network, X, G, transposed=True)
@@ -47,7 +48,7 @@ class Diagnosis:
         if _close(gradient, self.underived[name]):
             return "the activation's derivative is missing"
         if _close(gradient, self.transposed[name]):
-            return "an error came down through a weight matrix that is not transposed"
+            return "an error was sent back through a weight matrix that is not transposed"
         if _close(gradient.ravel(), right.T.ravel()):
             return "it is transposed"
         return _where(gradient, right)
@@ -99,7 +100,7 @@ def reference_gradients(
 
     Without `derivative`, as if σ′ were forgotten; `transposed`, as if W were read for Wᵀ.
     """
-    P, depth = network.parameters, len(network.layer_sizes) - 1
+    P, depth = network.named_params, len(network.layer_sizes) - 1
     activation = ACTIVATIONS[network.activation]
     Z, slopes = [X], []
     for i in range(1, depth):
@@ -120,14 +121,15 @@ def reference_gradients(
     return gradients
 
 
-def magnitudes(network: Network, X: Array) -> Gradients:
+def magnitudes(model: Model, X: Array) -> Gradients:
     """Return, entry by entry, the size of what a gradient is summed from, whatever cancels in it.
 
     Each error at the output counts as 1/n, each a′ as 1, and each hidden unit as 1 at least, for a
     σ near 0 is rounded as one near 1 is. Times the precision of a dtype, that is the rounding which
     no gradient in this dtype can be without.
     """
-    P, depth = network.parameters, len(network.layer_sizes) - 1
+    network = model.network
+    P, depth = network.named_params, len(network.layer_sizes) - 1
     network.forward(X)
     dense = [layer for layer in network.layers if isinstance(layer, Dense)]
     Z = [np.abs(X), *(np.maximum(np.abs(layer.X), 1) for layer in dense[1:])]
@@ -140,10 +142,10 @@ def magnitudes(network: Network, X: Array) -> Gradients:
 
 
 def loss_slopes(loss: type[Loss], T: Array, Y: Array) -> Array:
-    """Return dL/dT of logits T (B, K) for targets Y, an entry at a time."""
-    shadow, G = loss(len(T), T.shape[1], np.complex128), np.empty_like(T)
+    """Return dL/dT (B, K) of logits T for targets Y, entry by entry."""
+    in_complex, G = loss(len(T), T.shape[1], np.complex128), np.empty_like(T)
     for index in np.ndindex(*T.shape):
         stepped = T.astype(np.complex128)
         stepped[index] += 1j * STEP
-        G[index] = shadow.forward(stepped, Y).imag / STEP
+        G[index] = in_complex.forward(stepped, Y).imag / STEP
     return G

@@ -47,7 +47,7 @@ class Equation:
 
 
 _NOTE_FORMULAS = "nn/test_network.py::test_the_notes_single_example_formulas"
-_ALL_GRADIENTS = "nn/test_network.py::test_every_gradient_is_proven_in_random_networks"
+_ALL_GRADIENTS = "nn/test_network.py::test_every_gradient_agrees_with_the_complex_step"
 _LOGISTIC = "nn/test_note.py::test_equations_2_and_8_with_their_biases"
 _BATCH = "nn/test_note.py::test_a_batch_gradient_is_the_mean_of_single_ones"
 _SIGN = "nn/test_network.py::test_the_notes_sign_climbs_the_loss"

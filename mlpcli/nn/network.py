@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,7 +22,8 @@ class Network:
 
     `layer_sizes` are D, the hidden sizes, K: (3072, 512, 10) is the note's network and (3072, 10)
     is logistic regression. `params` and `grads` are flat vectors of `dtype`, all weights before
-    all biases; `parameters` and `gradients` name their views: W1 (D, H), b1 (H,), W2, b2, …
+    all biases; `named_params` and `named_grads` are their views by name: W1 (D, H), b1 (H,), W2,
+    b2, …; `weights` is the part of `params` that holds the weights.
     """
 
     def __init__(
@@ -31,18 +34,17 @@ class Network:
         dtype: DTypeLike = np.float32,
     ) -> None:
         self.layer_sizes, self.activation = tuple(layer_sizes), activation
-        shapes = list(zip(self.layer_sizes[:-1], self.layer_sizes[1:], strict=True))
-        weights = sum(D * H for D, H in shapes)
-        self.params = np.zeros(weights + sum(H for _, H in shapes), dtype)
+        shapes = named_shapes(self.layer_sizes)
+        self.params = np.zeros(sum(math.prod(shape) for shape in shapes.values()), dtype)
         self.grads = np.zeros_like(self.params)
-        self.weights = self.params[:weights]
-        self.parameters = _name_views(self.params, shapes)
-        self.gradients = _name_views(self.grads, shapes)
+        self.weights = self.params[: sum(math.prod(s) for s in shapes.values() if len(s) == 2)]
+        self.named_params = _named_views(self.params, shapes)
+        self.named_grads = _named_views(self.grads, shapes)
 
         self.layers: list[Dense | Activation] = []
-        for i in range(1, len(shapes) + 1):
-            W, b = self.parameters[f"W{i}"], self.parameters[f"b{i}"]
-            dW, db = self.gradients[f"W{i}"], self.gradients[f"b{i}"]
+        for i in range(1, len(self.layer_sizes)):
+            W, b = self.named_params[f"W{i}"], self.named_params[f"b{i}"]
+            dW, db = self.named_grads[f"W{i}"], self.named_grads[f"b{i}"]
             if i > 1:
                 self.layers.append(ACTIVATIONS[activation](batch_size, len(W), dtype))
             self.layers.append(Dense(W, b, dW, db, batch_size, input_gradient=i > 1))
@@ -67,19 +69,20 @@ class Network:
         for layer in reversed(self.layers):
             G = layer.backward(G)
 
-    def twin(self, batch_size: int, dtype: DTypeLike) -> Network:
-        """Return a network of the same make and parameters in another dtype."""
-        twin = Network(self.layer_sizes, self.activation, batch_size, dtype)
-        twin.params[...] = self.params
-        return twin
+
+def named_shapes(layer_sizes: Sequence[int]) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of W1, b1, W2, b2, … of a network with these layer sizes."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for i, (D, H) in enumerate(itertools.pairwise(layer_sizes), start=1):
+        shapes |= {f"W{i}": (D, H), f"b{i}": (H,)}
+    return shapes
 
 
-def _name_views(flat: Array, shapes: list[tuple[int, int]]) -> dict[str, Array]:
-    """Cut W1, W2, … and then b1, b2, … from a flat vector; return them as W1, b1, W2, b2, …"""
-    weights = np.cumsum([0] + [D * H for D, H in shapes])
-    biases = weights[-1] + np.cumsum([0] + [H for _, H in shapes])
-    views = {}
-    for i, (D, H) in enumerate(shapes):
-        views[f"W{i + 1}"] = flat[weights[i] : weights[i + 1]].reshape(D, H)
-        views[f"b{i + 1}"] = flat[biases[i] : biases[i + 1]]
+def _named_views(flat: Array, shapes: dict[str, tuple[int, ...]]) -> dict[str, Array]:
+    """Cut a flat vector into all weights, then all biases; return them in the order of `shapes`."""
+    views, start = dict.fromkeys(shapes, flat), 0
+    for name in sorted(shapes, key=lambda name: len(shapes[name]), reverse=True):
+        end = start + math.prod(shapes[name])
+        views[name] = flat[start:end].reshape(shapes[name])
+        start = end
     return views

@@ -262,7 +262,7 @@ def _figures(best: Tested) -> list[tuple[str, str, str]]:
         ("training", f"{trained.seconds:,.1f} s", f"{speed:,.0f} images/s, the median of epochs"),
         (
             "parameters",
-            f"{sum(array.size for array in best.saved.parameters.values()):,}",
+            f"{sum(array.size for array in best.saved.named_params.values()):,}",
             "weights and biases, on pixels",
         ),
     ]
@@ -346,7 +346,7 @@ def _confusion(best: Tested) -> dict[str, Any]:
 
 def _templates(saved: Checkpoint) -> list[dict[str, str]]:
     """Return the pictures of the first layer's units that weigh most in what follows."""
-    W1, W2 = saved.parameters["W1"], saved.parameters.get("W2")
+    W1, W2 = saved.named_params["W1"], saved.named_params.get("W2")
     if W2 is None:  # logistic regression: a unit a class
         named = zip(saved.label_names, W1.T, strict=True)
         return [{"picture": plots.png(plots.template(w)), "says": name} for name, w in named]

@@ -9,12 +9,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import itertools
 import json
 import math
 import os
 import re
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from mlpcli.config.loading import Config, from_dict, to_dict
 from mlpcli.errors import CheckpointError, in_one_line
 from mlpcli.files import open_regular, replacing
-from mlpcli.nn.network import Network
+from mlpcli.nn.model import Model
+from mlpcli.nn.network import named_shapes
 from mlpcli.runs.folder import CHECKPOINTS
 
 FORMAT = 2
@@ -51,17 +52,22 @@ class Checkpoint:
     val_accuracy: float | None
     val_loss: float | None
     resume_values: dict[str, Any] = field(default_factory=dict)
-    parameters: Arrays = field(default_factory=dict)
+    named_params: Arrays = field(default_factory=dict)
     resume_arrays: Arrays = field(default_factory=dict)
 
-    def network(self, batch_size: int) -> Network:
-        """Return the network, on pixels in [0, 1], in the dtype it was saved in."""
-        weights = [W for name, W in self.parameters.items() if name.startswith("W")]
-        sizes = (weights[0].shape[0], *(W.shape[1] for W in weights))
-        network = Network(sizes, self.config.model.activation, batch_size, weights[0].dtype)
-        for name, view in network.parameters.items():
-            view[...] = self.parameters[name]
-        return network
+    def model(self, batch_size: int) -> Model:
+        """Return the network, on pixels in [0, 1], with its loss, in the dtype it was saved in."""
+        config, dtype = self.config, self.named_params["W1"].dtype
+        sizes = layer_sizes(config, self.label_names)
+        model = Model(sizes, config.model.activation, config.loss, batch_size, dtype)
+        for name, view in model.network.named_params.items():
+            view[...] = self.named_params[name]
+        return model
+
+
+def layer_sizes(config: Config, label_names: Sequence[str]) -> tuple[int, ...]:
+    """Return the layer sizes of a saved network: it takes pixels, whatever it was trained on."""
+    return (3072, *config.model.hidden, len(label_names))
 
 
 def save(path: Path, checkpoint: Checkpoint, keep_as: Path | None = None) -> None:
@@ -76,7 +82,7 @@ def save(path: Path, checkpoint: Checkpoint, keep_as: Path | None = None) -> Non
         "label_names": checkpoint.label_names,
     }
     metadata |= {name: getattr(checkpoint, name) for name in _KINDS}
-    arrays = {METADATA: np.array(json.dumps(metadata))} | checkpoint.parameters
+    arrays = {METADATA: np.array(json.dumps(metadata))} | checkpoint.named_params
     arrays |= {RESUME + name: array for name, array in checkpoint.resume_arrays.items()}
     arrays[DIGEST] = np.array(_digest(arrays))
     with replacing(path, keep_as) as file:
@@ -141,7 +147,7 @@ def _read(file: IO[bytes], source: str) -> Checkpoint:
             raise ValueError(f"{name} is not finite")
     return replace(
         facts,
-        parameters={k: array for k, array in arrays.items() if not k.startswith(RESUME)},
+        named_params={k: array for k, array in arrays.items() if not k.startswith(RESUME)},
         resume_arrays={
             k.removeprefix(RESUME): array for k, array in arrays.items() if k.startswith(RESUME)
         },
@@ -238,11 +244,8 @@ def _require_arrays(headers: dict[str, _Header], facts: Checkpoint) -> None:
 
     What is under `resume/` is held against the training itself, by `Training.restore`.
     """
-    sizes = (3072, *facts.config.model.hidden, len(facts.label_names))
+    shapes = named_shapes(layer_sizes(facts.config, facts.label_names))
     dtype = np.dtype(facts.config.training.dtype)
-    shapes: dict[str, tuple[int, ...]] = {}
-    for i, (D, H) in enumerate(itertools.pairwise(sizes), start=1):
-        shapes |= {f"W{i}": (D, H), f"b{i}": (H,)}
     resume = [name for name in headers if name.startswith(RESUME)]
     expected = [METADATA, *shapes, *resume, DIGEST]
     if list(headers) != expected:

@@ -9,8 +9,6 @@ from mlpcli.config.loading import DataConfig
 from mlpcli.data import dataset
 from mlpcli.data.dataset import Split, SplitName
 from mlpcli.data.features import PLAIN
-from mlpcli.data.inputs import Draw, inputs_of
-from mlpcli.data.minibatches import Gatherer
 from mlpcli.errors import CheckpointError, DataError
 from mlpcli.nn.losses import LOSSES
 from mlpcli.runs.checkpoint import Checkpoint
@@ -45,12 +43,8 @@ def evaluate_checkpoint(
     Raises DataError as `split_for` does.
     """
     split, classes = split_for(checkpoint, split_name, data), len(checkpoint.label_names)
-    network = checkpoint.network(BATCH_SIZE)
-    dtype = network.params.dtype
-    loss = LOSSES[checkpoint.config.loss](BATCH_SIZE, classes, dtype)
-    inputs = inputs_of(split.images, PLAIN, BATCH_SIZE, dtype)
-    gatherer = Gatherer(split, inputs, classes, BATCH_SIZE, dtype)
-    return evaluate(network, loss, gatherer.in_order())
+    model = checkpoint.model(BATCH_SIZE)
+    return evaluate(model, PLAIN.loader(split, classes, BATCH_SIZE, model.network.params.dtype))
 
 
 @np.errstate(all="ignore")  # what is not finite is refused below
@@ -61,15 +55,14 @@ def predict(checkpoint: Checkpoint, images: NDArray[np.uint8]) -> NDArray[np.flo
     its own. Raises CheckpointError where the weights are so large that one is not finite.
     """
     size = min(max(len(images), 1), BATCH_SIZE)
-    network = checkpoint.network(size)
-    classes = network.layer_sizes[-1]
-    inputs = inputs_of(images, PLAIN, size, network.params.dtype)
+    model = checkpoint.model(size)
+    classes = len(checkpoint.label_names)
     loss = LOSSES[checkpoint.config.loss](size, classes, np.float64)
     probs = np.empty((len(images), classes))
     for start in range(0, len(images), size):
-        rows = np.arange(start, min(start + size, len(images)))
-        logits = network.forward(inputs.gather(Draw(rows)))
-        probs[rows] = loss.probs(logits.astype(np.float64))
+        chunk = slice(start, start + size)
+        logits = model.forward(PLAIN.apply(images[chunk], model.network.params.dtype))
+        probs[chunk] = loss.probs(logits.astype(np.float64))
     if not np.isfinite(probs).all():
         raise CheckpointError("the network's logits overflow: its weights are too large")
     return probs

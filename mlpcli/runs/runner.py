@@ -213,7 +213,7 @@ class _Saves:
             val_accuracy=progress.best_val_accuracy,
             val_loss=progress.best_val_loss,
             resume_values=values,
-            parameters=training.pixel_parameters(),
+            named_params=training.pixel_params(),
             resume_arrays=arrays,
         )
 
@@ -254,8 +254,8 @@ def _run(
 
 def _without_state(saved: Checkpoint) -> Checkpoint:
     """Return what `best.npz` holds, with arrays of its own."""
-    parameters = {name: array.copy() for name, array in saved.parameters.items()}
-    return replace(saved, parameters=parameters, resume_arrays={}, resume_values={})
+    named_params = {name: array.copy() for name, array in saved.named_params.items()}
+    return replace(saved, named_params=named_params, resume_arrays={}, resume_values={})
 
 
 def _metrics_row(result: EpochResult) -> dict[str, Any]:

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlpcli.data.minibatches import Batch
+from mlpcli.data.loader import Batch
 from mlpcli.metrics import Confusion, confusion_matrix
-from mlpcli.nn.losses import Loss
-from mlpcli.nn.network import Network
+from mlpcli.nn.model import Model
 
 
 @dataclass(frozen=True)
@@ -21,13 +20,13 @@ class Evaluation(Confusion):
 
 
 @np.errstate(all="ignore")  # a loss that is not finite says so itself
-def evaluate(network: Network, loss: Loss, batches: Iterable[Batch]) -> Evaluation:
+def evaluate(model: Model, batches: Iterable[Batch]) -> Evaluation:
     """Return the mean loss and the confusion matrix over all batches."""
-    classes = network.layer_sizes[-1]
+    classes = model.network.layer_sizes[-1]
     counts = np.zeros((classes, classes), np.int64)
     total = 0.0
     for batch in batches:
-        logits = network.forward(batch.inputs)
-        total += loss.forward(logits, batch.targets) * len(batch.labels)
+        logits = model.forward(batch.inputs)
+        total += model.loss(logits, batch.targets) * len(batch.labels)
         counts += confusion_matrix(batch.labels, np.argmax(logits, axis=1), classes)
     return Evaluation(counts, total / int(counts.sum()))

@@ -14,15 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlpcli.config.loading import Config
-from mlpcli.data import augment as warps
 from mlpcli.data import features
 from mlpcli.data.dataset import Dataset
-from mlpcli.data.features import Components
-from mlpcli.data.inputs import Dropout, inputs_of
-from mlpcli.data.minibatches import Gatherer, Shuffler
 from mlpcli.errors import CheckpointError, DivergedError
-from mlpcli.nn.losses import LOSSES
-from mlpcli.nn.network import Network
+from mlpcli.nn.model import Model
 from mlpcli.nn.optimizers import OPTIMIZERS
 from mlpcli.nn.schedules import SCHEDULES
 from mlpcli.training.evaluate import evaluate
@@ -73,9 +68,9 @@ class Training:
         self.config, self.dataset, self.progress = config, dataset, Progress()
         dtype = np.dtype(config.training.dtype)
         size, classes = config.training.batch_size, len(dataset.label_names)
-        train, val = dataset.splits["train"], dataset.splits["val"]
-
+        train = dataset.splits["train"]
         self.rng = np.random.default_rng(config.seed)
+
         start = time.perf_counter()
         self.features = features.fit(config.features, train)
         log.debug(
@@ -85,18 +80,14 @@ class Training:
             f"{len(train):,}",
             time.perf_counter() - start,
         )
-        self.network = Network(
-            (self.features.size, *config.model.hidden, classes),
-            config.model.activation,
-            size,
-            dtype,
-        )
-        sizes = "-".join(map(str, self.network.layer_sizes))
-        log.debug("network: %s, %s parameters, %s", sizes, f"{self.network.params.size:,}", dtype)
-        self.network.initialize(config.model.initializer, self.rng)
-        self.loss = LOSSES[config.loss](size, classes, dtype)
+        sizes = (self.features.size, *config.model.hidden, classes)
+        self.model = Model(sizes, config.model.activation, config.loss, size, dtype)
+        network = self.model.network
+        network.initialize(config.model.initializer, self.rng)
+        count = f"{network.params.size:,}"
+        log.debug("network: %s, %s parameters, %s", "-".join(map(str, sizes)), count, dtype)
+
         optimizer = OPTIMIZERS[config.optimizer.name]
-        network = self.network
         self.optimizer = optimizer(
             network.params,
             network.grads,
@@ -107,26 +98,22 @@ class Training:
         self.schedule = schedule(
             epochs=config.training.epochs, **_accepted_by(schedule, config.schedule)
         )
-        moved = None
-        if config.augment.warps and isinstance(self.features, Components):
-            moved = warps.draw(config.augment, self.features, dtype, self.rng)
-        self.shuffler = Shuffler(
-            train.rows,
+        self.train_loader = self.features.loader(
+            train,
+            classes,
             size,
-            flips=config.augment.flips,
-            warps=0 if moved is None else len(moved),
-            rng=self.rng,
+            dtype,
+            augment=config.augment,
+            order=self.rng,
+            augmentation=self.rng,
         )
-        inputs = inputs_of(train.images, self.features, size, dtype, moved)
-        dropped = Dropout(inputs, config.augment.input_dropout, size, self.features.size, self.rng)
-        self.train_batches = Gatherer(train, dropped, classes, size, dtype)
-        self.val_batches = Gatherer(val, inputs, classes, size, dtype)
-        self._guesses, self._hits = np.empty(size, np.intp), np.empty(size, np.bool_)
+        self.val_loader = self.train_loader.in_order(dataset.splits["val"])
+        self._predictions, self._correct = np.empty(size, np.intp), np.empty(size, np.bool_)
 
     @property
     def learning_rate(self) -> float:
         """That of the next step."""
-        epoch = self.progress.step / len(self.shuffler)
+        epoch = self.progress.step / len(self.train_loader)
         return self.config.optimizer.learning_rate * self.schedule(epoch)
 
     @property
@@ -146,22 +133,21 @@ class Training:
 
     @np.errstate(all="ignore")  # what is not finite is found, and named by _diverged
     def _epoch(self, on_step: Callable[[Progress], None]) -> EpochResult:
-        progress, network, loss = self.progress, self.network, self.loss
+        progress, model = self.progress, self.model
         clock = time.perf_counter()
-        for draw in self.shuffler:
+        for X, Y, labels in self.train_loader:
             learning_rate = self.learning_rate
-            X, Y, labels = self.train_batches.gather(draw)
-            T = network.forward(X)
-            batch_loss = loss.forward(T, Y)
-            if not math.isfinite(batch_loss):
-                raise self._diverged(f"the loss is {batch_loss}", learning_rate)
+            T = model.forward(X)
+            loss = model.loss(T, Y)
+            if not math.isfinite(loss):
+                raise self._diverged(f"the loss is {loss}", learning_rate)
             correct = self._count_correct(T, labels)
-            network.backward(loss.backward(T, Y))
+            model.backward(T, Y)
             self.optimizer.step(learning_rate)
 
             progress.step += 1
-            progress.position += len(draw.rows)
-            progress.loss_sum += batch_loss * len(draw.rows)
+            progress.position += len(labels)
+            progress.loss_sum += loss * len(labels)
             progress.correct += correct
             now = time.perf_counter()
             progress.epoch_seconds += now - clock
@@ -171,13 +157,13 @@ class Training:
 
     def _finish_epoch(self, clock: float) -> EpochResult:
         progress = self.progress
-        count, train_seconds = len(self.shuffler.order), progress.epoch_seconds
-        step = max(progress.step - 1, 0) / len(self.shuffler)
+        count, train_seconds = len(self.train_loader.sampler.order), progress.epoch_seconds
+        step = max(progress.step - 1, 0) / len(self.train_loader)
         learning_rate = self.config.optimizer.learning_rate * self.schedule(step)
         val_loss = val_accuracy = None
         self._require_finite(learning_rate)
         if len(self.dataset.splits["val"]):
-            val = evaluate(self.network, self.loss, self.val_batches.in_order())
+            val = evaluate(self.model, self.val_loader)
             val_loss, val_accuracy = val.loss, val.accuracy
             if not math.isfinite(val_loss):
                 raise self._diverged(f"the validation loss is {val_loss}", learning_rate)
@@ -210,11 +196,11 @@ class Training:
 
     def _count_correct(self, T: NDArray[Any], labels: NDArray[np.intp]) -> int:
         n = len(labels)
-        guesses = np.argmax(T, axis=1, out=self._guesses[:n])
-        return int(np.count_nonzero(np.equal(guesses, labels, out=self._hits[:n])))
+        predictions = np.argmax(T, axis=1, out=self._predictions[:n])
+        return int(np.count_nonzero(np.equal(predictions, labels, out=self._correct[:n])))
 
     def _require_finite(self, learning_rate: float) -> None:
-        for array in (self.network.params, *self.optimizer.state.values()):
+        for array in (self.model.network.params, *self.optimizer.state.values()):
             if not np.isfinite(array).all():
                 raise self._diverged("a parameter is not finite", learning_rate)
 
@@ -227,12 +213,12 @@ class Training:
 
     # What a checkpoint holds.
 
-    def pixel_parameters(self) -> dict[str, NDArray[Any]]:
+    def pixel_params(self) -> dict[str, NDArray[Any]]:
         """Return W1, b1, W2, b2, … of the same network on flattened pixels in [0, 1].
 
         Raises DivergedError where folding overflows.
         """
-        arrays = dict(self.network.parameters)
+        arrays = dict(self.model.network.named_params)
         W, b = self.features.fold(arrays["W1"], arrays["b1"])
         if not (np.isfinite(W).all() and np.isfinite(b).all()):
             raise self._diverged("the weights on pixels are not finite", self.learning_rate)
@@ -244,7 +230,7 @@ class Training:
         Raises DivergedError where they are not finite: nothing good comes after that.
         """
         self._require_finite(self.learning_rate)
-        arrays = {"params": self.network.params, "order": self.shuffler.order}
+        arrays = {"params": self.model.network.params, "order": self.train_loader.sampler.order}
         arrays |= self.optimizer.state
         return arrays, {"progress": asdict(self.progress), "rng": self.rng.bit_generator.state}
 
@@ -267,13 +253,13 @@ class Training:
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise CheckpointError(f"its state is not whole: {error}") from None
         batches = math.ceil(progress.position / self.config.training.batch_size)
-        step = progress.epoch * len(self.shuffler) + batches
-        if progress.step != step or progress.position > len(self.shuffler.order):
+        step = progress.epoch * len(self.train_loader) + batches
+        if progress.step != step or progress.position > len(self.train_loader.sampler.order):
             raise CheckpointError(f"step {progress.step} is not one of epoch {progress.epoch + 1}")
         for name, array in own.items():
             array[...] = arrays[name]
         self.progress = progress
-        self.shuffler.position = progress.position
+        self.train_loader.sampler.position = progress.position
 
 
 def _checked(progress: Progress) -> Progress:

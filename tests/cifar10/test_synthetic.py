@@ -9,8 +9,6 @@ from conftest import CONFIGS
 from mlpcli.cifar10 import synthetic
 from mlpcli.config import loading as config
 from mlpcli.data import dataset
-from mlpcli.data.inputs import inputs_of
-from mlpcli.data.minibatches import Gatherer
 from mlpcli.training.evaluate import evaluate
 from mlpcli.training.trainer import Training
 
@@ -44,8 +42,7 @@ def test_the_network_learns_what_logistic_regression_cannot() -> None:
         for _ in training.epochs(lambda progress: None):
             pass
         test = dataset.load_test(settings.data).splits["test"]
-        inputs = inputs_of(test.images, training.features, 128, np.float32)
-        batches = Gatherer(test, inputs, 10, 128, np.float32).in_order()
-        accuracies[hidden] = evaluate(training.network, training.loss, batches).accuracy
+        loader = training.features.loader(test, 10, 128, np.float32)
+        accuracies[hidden] = evaluate(training.model, loader).accuracy
     assert accuracies["[512]"] > accuracies["[]"] + 0.2
     assert accuracies["[]"] > 0.1 or pytest.fail("below chance: the labels do not fit the images")

@@ -154,8 +154,8 @@ def test_the_resolved_configuration_trains_to_the_same_bits(
         checkpoint.load(tmp_path / "runs" / f"note-{number}" / "checkpoints" / "last.npz")
         for number in (1, 2)
     )
-    for name, array in first.parameters.items():
-        assert array.tobytes() == again.parameters[name].tobytes()
+    for name, array in first.named_params.items():
+        assert array.tobytes() == again.named_params[name].tobytes()
 
 
 def test_eval_agrees_with_training_from_the_file_alone(mlpcli: Command, trained: Path) -> None:
@@ -452,7 +452,7 @@ def test_a_run_killed_in_its_first_save_begins_again(
     done = mlpcli("train", "--resume", "runs/note-1")
     assert done.returncode == 0, done.stderr
     after = checkpoint.load(saves / "last.npz")
-    assert after.parameters["W1"].tobytes() == before.parameters["W1"].tobytes()
+    assert after.named_params["W1"].tobytes() == before.named_params["W1"].tobytes()
 
 
 def test_gradcheck_finds_an_injected_flaw_and_says_why(mlpcli: Command, shapes_dir: Path) -> None:

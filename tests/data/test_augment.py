@@ -1,4 +1,4 @@
-"""Warps: what they do to pixels, and that components are moved as pixels are."""
+"""Augmentation: affine maps of pixels and of components, flips, dropout."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import pytest
 from conftest import draw_split
 
 from mlpcli.config.loading import AugmentConfig, FeaturesConfig
-from mlpcli.data import augment as warps
-from mlpcli.data import features
+from mlpcli.data import augment, features
+from mlpcli.data.augment import GROUP
 from mlpcli.data.dataset import Split
-from mlpcli.data.inputs import project
+from mlpcli.data.features import Components
 
 IDENTITY = np.eye(2)
 
@@ -20,19 +20,19 @@ def split() -> Split:
     return draw_split(400)
 
 
-def moved(plane: np.ndarray, linear: np.ndarray, *shift: float) -> np.ndarray:
-    S = warps.sampling_matrix(np.asarray(linear), np.array(shift or (0.0, 0.0)))
+def sampled(plane: np.ndarray, linear: np.ndarray, *shift: float) -> np.ndarray:
+    S = augment.sampling_matrix(np.asarray(linear), np.array(shift or (0.0, 0.0)))
     return (plane.reshape(1024) @ S).reshape(32, 32)
 
 
-def test_no_move_changes_nothing() -> None:
+def test_the_identity_changes_nothing() -> None:
     plane = np.random.default_rng(0).random((32, 32))
-    np.testing.assert_allclose(moved(plane, IDENTITY), plane, rtol=1e-6)
+    np.testing.assert_allclose(sampled(plane, IDENTITY), plane, rtol=1e-6)
 
 
 def test_a_shift_by_whole_pixels_repeats_the_edge() -> None:
     plane = np.random.default_rng(0).random((32, 32))
-    found = moved(plane, IDENTITY, 2, -3)
+    found = sampled(plane, IDENTITY, 2, -3)
     np.testing.assert_allclose(found[:-2, 3:], plane[2:, :-3], rtol=1e-6)
     np.testing.assert_allclose(found[-1, 3:], plane[-1, :-3], rtol=1e-6)
     np.testing.assert_allclose(found[:-2, 0], plane[2:, 0], rtol=1e-6)
@@ -41,48 +41,80 @@ def test_a_shift_by_whole_pixels_repeats_the_edge() -> None:
 def test_between_pixels_a_ramp_is_sampled_exactly() -> None:
     rows, columns = np.indices((32, 32)).astype(float)
     inner = slice(8, 24)
-    found = moved(3 * rows + columns, IDENTITY, 0.25, -0.5)[inner, inner]
+    found = sampled(3 * rows + columns, IDENTITY, 0.25, -0.5)[inner, inner]
     np.testing.assert_allclose(found, (3 * (rows + 0.25) + columns - 0.5)[inner, inner], rtol=1e-6)
 
 
-def test_a_quarter_turn_is_a_turn_and_a_stretch_keeps_the_centre() -> None:
+def test_a_quarter_turn_rotates_and_a_scaling_keeps_the_centre() -> None:
     plane = np.random.default_rng(0).random((32, 32))
-    turned = moved(plane, [[0, -1], [1, 0]])
-    np.testing.assert_allclose(turned, np.rot90(plane, -1), rtol=1e-5)
+    rotated = sampled(plane, [[0, -1], [1, 0]])
+    np.testing.assert_allclose(rotated, np.rot90(plane, -1), rtol=1e-5)
     rows, _ = np.indices((32, 32)).astype(float)
-    halved = moved(rows, [[0.5, 0], [0, 1]])
+    halved = sampled(rows, [[0.5, 0], [0, 1]])
     np.testing.assert_allclose(halved, 15.5 + 0.5 * (rows - 15.5), rtol=1e-6)
 
 
 def test_every_pixel_is_a_mean_of_pixels() -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):
-        S = warps.sampling_matrix(rng.normal(size=(2, 2)), rng.normal(0, 5, 2))
+        S = augment.sampling_matrix(rng.normal(size=(2, 2)), rng.normal(0, 5, 2))
         np.testing.assert_allclose(S.sum(axis=0), 1, rtol=1e-5)
         assert S.min() >= -1e-6
 
 
-def test_components_are_moved_as_the_pixels_are(split: Split) -> None:
-    """The same move, of images that the components hold whole."""
-    k = 60
-    found = features.fit(FeaturesConfig(name="pca", components=k, softening=0.01), split)
-    config = AugmentConfig(shift=2, rotation=8, zoom=0.1)
-    moves = warps.draw(config, found, np.float64, np.random.default_rng(0))
+def affine_maps(
+    found: Components, config: AugmentConfig, dtype: type = np.float64
+) -> augment.AffineMaps:
+    rng = np.random.default_rng(0)
+    return augment.AffineMaps(config, found.basis, found.mean, found.scale, dtype, rng)
+
+
+def test_components_are_mapped_as_the_pixels_are(split: Split) -> None:
+    """The same map, of images that the components reproduce exactly."""
+    found = features.fit(FeaturesConfig(name="pca", components=60, softening=0.01), split)
+    maps = affine_maps(found, AugmentConfig(shift=2, rotation=8, zoom=0.1))
     again = np.random.default_rng(0)
-    x = project(split.images[:10], found)
+    x = found.apply(split.images[:10])
     images = found.mean + x / found.scale @ found.basis.T
-    for matrix, offset in zip(moves.matrices[:3], moves.offsets, strict=False):
-        angle, stretch = np.radians(again.uniform(-8, 8)), 1.1 ** again.uniform(-1, 1, 2)
+    for matrix, offset in zip(maps.matrices[:3], maps.offsets, strict=False):
+        angle, zoom = np.radians(again.uniform(-8, 8)), 1.1 ** again.uniform(-1, 1, 2)
         cos, sin = np.cos(angle), np.sin(angle)
-        linear = np.array([[cos, -sin], [sin, cos]]) * stretch
-        S = warps.sampling_matrix(linear, again.uniform(-2, 2, 2))
+        linear = np.array([[cos, -sin], [sin, cos]]) * zoom
+        S = augment.sampling_matrix(linear, again.uniform(-2, 2, 2))
         there = (images.reshape(-1, 1024) @ S).reshape(-1, 3072)
         expected = (there - found.mean) @ found.basis * found.scale
         np.testing.assert_allclose(x @ matrix + offset, expected, atol=1e-4)
 
 
-def test_within_its_bounds_each_warp_is_another(split: Split) -> None:
+def test_every_map_is_another_one(split: Split) -> None:
     found = features.fit(FeaturesConfig(name="pca", components=5), split)
-    moves = warps.draw(AugmentConfig(shift=1), found, np.float32, np.random.default_rng(0))
-    assert len(moves) == len({matrix.tobytes() for matrix in moves.matrices}) == warps.COUNT
-    assert moves.matrices.dtype == np.float32
+    maps = affine_maps(found, AugmentConfig(shift=1), np.float32)
+    assert len({matrix.tobytes() for matrix in maps.matrices}) == augment.COUNT
+    assert maps.matrices.dtype == np.float32
+
+
+def test_each_group_of_a_batch_has_its_own_map_and_each_map_comes_up(split: Split) -> None:
+    found = features.fit(FeaturesConfig(name="pca", components=5), split)
+    maps = affine_maps(found, AugmentConfig(shift=2))
+    drawn = [maps.draw(GROUP * 7 + 1) for _ in range(300)]
+    assert {len(which) for which in drawn} == {8}
+    assert set(np.concatenate(drawn)) == set(range(augment.COUNT))
+    x = found.apply(split.images[: GROUP + 3])
+    mapped = maps.apply(x, np.array([5, 2]), out=np.empty_like(x))
+    first, second = x[:GROUP], x[GROUP:]
+    np.testing.assert_allclose(mapped[:GROUP], first @ maps.matrices[5] + maps.offsets[5])
+    np.testing.assert_allclose(mapped[GROUP:], second @ maps.matrices[2] + maps.offsets[2])
+
+
+def test_half_of_the_images_are_flipped() -> None:
+    flips = augment.Flips(128, np.random.default_rng(0))
+    share = np.mean([flips.draw(128) for _ in range(80)])
+    assert 0.48 < share < 0.52
+    assert len(flips.draw(5)) == 5
+
+
+def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
+    X = np.random.default_rng(1).random((150, 20), np.float32) + 1
+    factors = augment.Dropout(0.25, 150, 20, np.random.default_rng(0)).apply(X.copy()) / X
+    assert ((factors == 0) | np.isclose(factors, 1 / 0.75)).all()
+    assert (factors == 0).mean() == pytest.approx(0.25, abs=0.03)

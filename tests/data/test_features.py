@@ -10,7 +10,6 @@ import pytest
 from mlpcli.config.loading import DataConfig, FeaturesConfig
 from mlpcli.data import features
 from mlpcli.data.dataset import Split, load_train_val
-from mlpcli.data.inputs import Draw, inputs_of
 
 
 @pytest.fixture
@@ -23,11 +22,10 @@ def fit(name: str, split: Split, **options: object) -> features.Features:
 
 
 def apply(fitted: features.Features, split: Split) -> np.ndarray:
-    inputs = inputs_of(split.images, fitted, len(split), np.float64)
-    return inputs.gather(Draw(split.rows))
+    return fitted.apply(split.images[split.rows])
 
 
-def mirrored(images: np.ndarray) -> np.ndarray:
+def flipped(images: np.ndarray) -> np.ndarray:
     return images.reshape(-1, 96, 32)[:, :, ::-1].reshape(-1, 3072)
 
 
@@ -36,26 +34,26 @@ def test_none_leaves_pixels_between_0_and_1(split: Split) -> None:
     np.testing.assert_allclose(x, split.images[split.rows] / 255, rtol=1e-15)
 
 
-def test_pixel_gives_each_pixel_mean_0_and_deviation_1(split: Split) -> None:
+def test_pixel_gives_each_pixel_mean_0_and_std_1(split: Split) -> None:
     x = apply(fit("pixel", split), split)
     np.testing.assert_allclose(x.mean(axis=0), 0, atol=1e-12)
     np.testing.assert_allclose(x.std(axis=0), 1, rtol=1e-9)
 
 
-def test_channel_gives_each_channel_mean_0_and_deviation_1(split: Split) -> None:
+def test_channel_gives_each_channel_mean_0_and_std_1(split: Split) -> None:
     x = apply(fit("channel", split), split).reshape(-1, 3, 1024)
     np.testing.assert_allclose(x.mean(axis=(0, 2)), 0, atol=1e-12)
     np.testing.assert_allclose(x.std(axis=(0, 2)), 1, rtol=1e-9)
 
 
 def test_components_are_those_of_the_images_and_their_mirror_images(split: Split) -> None:
-    """Held against a singular value decomposition in all 3072 dimensions."""
+    """Compared with a singular value decomposition in all 3072 dimensions."""
     found = fit("pca", split, components=30, softening=0.01)
     images = split.images[split.rows] / 255
-    both = np.concatenate([images, mirrored(images)])
+    both = np.concatenate([images, flipped(images)])
     np.testing.assert_allclose(found.mean, both.mean(axis=0), atol=1e-9)
-    _, deviations, vectors = np.linalg.svd(both - both.mean(axis=0), full_matrices=False)
-    values = deviations[:30] ** 2 / len(both)
+    _, stds, vectors = np.linalg.svd(both - both.mean(axis=0), full_matrices=False)
+    values = stds[:30] ** 2 / len(both)
     np.testing.assert_allclose(found.scale, (values + 0.01 * values[0]) ** -0.5, rtol=2e-3)
     np.testing.assert_allclose(np.abs(np.diag(vectors[:15] @ found.basis[:, :15])), 1, atol=1e-3)
 
@@ -64,16 +62,16 @@ def test_components_are_orthonormal_and_their_features_nearly_white(split: Split
     found = fit("pca", split, components=20, softening=1e-9)
     np.testing.assert_allclose(found.basis.T @ found.basis, np.eye(20), atol=1e-5)
     images = split.images[split.rows]
-    both = Split(np.concatenate([images, mirrored(images)]), np.zeros(300), np.arange(300))
+    both = Split(np.concatenate([images, flipped(images)]), np.zeros(300), np.arange(300))
     x = apply(found, both)
     np.testing.assert_allclose(x.mean(axis=0), 0, atol=1e-4)
     np.testing.assert_allclose(x.T @ x / len(x), np.eye(20), atol=1e-3)
 
 
-def test_a_mirrored_image_is_a_change_of_signs(split: Split) -> None:
+def test_a_flipped_image_is_a_change_of_signs(split: Split) -> None:
     found = fit("pca", split, components=200)
-    turned = Split(mirrored(split.images), split.labels, split.rows)
-    np.testing.assert_allclose(apply(found, turned), apply(found, split) * found.parity, atol=1e-9)
+    mirror = Split(flipped(split.images), split.labels, split.rows)
+    np.testing.assert_allclose(apply(found, mirror), apply(found, split) * found.parity, atol=1e-9)
     assert set(found.parity) == {-1.0, 1.0}
 
 
@@ -82,8 +80,8 @@ def test_only_the_rows_of_the_split_are_looked_at(split: Split, name: str) -> No
     images = split.images.copy()
     others = np.setdiff1d(np.arange(len(images)), split.rows)
     images[others] = 255
-    spoiled = fit(name, Split(images, split.labels, split.rows))
-    np.testing.assert_array_equal(spoiled.scale, fit(name, split).scale)
+    changed = fit(name, Split(images, split.labels, split.rows))
+    np.testing.assert_array_equal(changed.scale, fit(name, split).scale)
 
 
 @pytest.mark.parametrize("name", ["channel", "pixel", "pca"])

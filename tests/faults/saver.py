@@ -35,7 +35,7 @@ def small(step: int) -> Checkpoint:
         step=step,
         val_accuracy=0.5,
         val_loss=1.5,
-        parameters={name: np.full(shape, step, np.float32) for name, shape in shapes.items()},
+        named_params={name: np.full(shape, step, np.float32) for name, shape in shapes.items()},
         resume_arrays={"order": np.arange(5)},
     )
 
@@ -43,8 +43,8 @@ def small(step: int) -> Checkpoint:
 def is_small(found: Checkpoint) -> bool:
     """Say whether `found` is what `small` made, to the last bit."""
     made = small(found.step)
-    facts, expected_facts = (replace(c, parameters={}, resume_arrays={}) for c in (found, made))
-    arrays, expected = (c.parameters | c.resume_arrays for c in (found, made))
+    facts, expected_facts = (replace(c, named_params={}, resume_arrays={}) for c in (found, made))
+    arrays, expected = (c.named_params | c.resume_arrays for c in (found, made))
     return (
         facts == expected_facts
         and arrays.keys() == expected.keys()

@@ -114,7 +114,9 @@ def figures(run: Path) -> list[list[str]]:
 
 
 def contents(saved: Checkpoint) -> dict[str, bytes]:
-    return {k: np.asarray(v).tobytes() for k, v in (saved.parameters | saved.resume_arrays).items()}
+    return {
+        k: np.asarray(v).tobytes() for k, v in (saved.named_params | saved.resume_arrays).items()
+    }
 
 
 def plain(saved: Checkpoint) -> tuple[object, ...]:

@@ -9,13 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlpcli.nn.losses import LOSSES
+from mlpcli.nn.model import Model
 from mlpcli.nn.network import Network
 
 
 def gradients(network: Network, loss: str, X: np.ndarray, Y: np.ndarray) -> dict[str, np.ndarray]:
-    owner = LOSSES[loss](*Y.shape, network.params.dtype)
-    network.backward(owner.backward(network.forward(X), Y))
-    return {name: gradient.copy() for name, gradient in network.gradients.items()}
+    """Return the gradients of a model with this network's parameters."""
+    sizes, params = network.layer_sizes, network.params
+    model = Model(sizes, network.activation, loss, len(X), params.dtype)
+    model.network.params[...] = params
+    model.backward(model.forward(X), Y)
+    return model.network.named_grads
 
 
 def sigma(t: np.ndarray) -> np.ndarray:
@@ -28,7 +32,7 @@ def logistic(seed: int, n: int, D: int) -> tuple[Network, np.ndarray, np.ndarray
     network = Network((D, 1), batch_size=n, dtype=np.float64)
     network.params[...] = rng.standard_normal(D + 1)
     X, y = rng.standard_normal((n, D)), rng.integers(2, size=(n, 1)).astype(float)
-    return network, X, y, sigma(X @ network.parameters["W1"] + network.parameters["b1"])
+    return network, X, y, sigma(X @ network.named_params["W1"] + network.named_params["b1"])
 
 
 binary = given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 6), D=st.integers(1, 5))
@@ -74,7 +78,7 @@ def note_network(n: int, dtype: type = np.float64) -> tuple[Network, np.ndarray,
 def test_the_notes_column_of_dW1() -> None:
     """∂L/∂W₀¹ = xᵀ · ((ŷ−y) · W²[0,:]ᵀ) · δ₀ with δ₀ = σ′(t₁,₀): sign and x put right."""
     network, x, y = note_network(1)
-    P = network.parameters
+    P = network.named_params
     z = sigma(x @ P["W1"] + P["b1"])
     yhat = sigma(z @ P["W2"] + P["b2"])
     dW1 = gradients(network, "sigmoid_cross_entropy", x, y)["W1"]
@@ -117,6 +121,7 @@ def test_the_notes_shapes() -> None:
     X, Y = np.zeros((128, 3072), np.float32), np.eye(10, dtype=np.float32)[np.zeros(128, int)]
     shapes = {name: g.shape for name, g in gradients(network, "squared_error", X, Y).items()}
     assert shapes == {"W1": (3072, 512), "b1": (512,), "W2": (512, 10), "b2": (10,)}
+    network.forward(X)
     assert network.layers[1].Z.shape == (128, 512)
 
 
@@ -126,7 +131,7 @@ def exact_gradients(network: Network, X: np.ndarray, Y: np.ndarray) -> dict[str,
     positions = np.arange(network.params.size)
     probe = Network(network.layer_sizes, batch_size=1, dtype=np.float64)
     probe.params[...] = positions
-    places = {name: view.astype(int) for name, view in probe.parameters.items()}
+    places = {name: view.astype(int) for name, view in probe.named_params.items()}
 
     def layer(inputs: list[mpmath.mpf], i: int) -> list[mpmath.mpf]:
         W, b = places[f"W{i}"], places[f"b{i}"]
@@ -176,7 +181,7 @@ def test_gradients_are_those_of_50_digits(sizes: tuple[int, ...], scale: float) 
 def test_far_logits_give_the_gradient_that_they_have(loss: str, dtype: type) -> None:
     """At ±1e4 every probability is 0 or 1: the error is 0 or ±1 a class, and exactly so."""
     network = Network((1, 2), batch_size=1, dtype=dtype)
-    network.parameters["W1"][...] = [[1e4, -1e4]]
+    network.named_params["W1"][...] = [[1e4, -1e4]]
     X = np.ones((1, 1), dtype)
     for label, error in ((0, [0, 0]), (1, [1, -1])):
         Y = np.eye(2, dtype=dtype)[[label]]

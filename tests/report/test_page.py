@@ -89,7 +89,7 @@ def test_a_page_needs_no_network_and_is_the_same_each_time(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["note", "fast", "deep", "logistic"])
 def test_templates_are_the_weights_of_the_first_layer_on_pixels(name: str) -> None:
-    saved = checkpoint.load(trained(name) / "checkpoints/best.npz").parameters
+    saved = checkpoint.load(trained(name) / "checkpoints/best.npz").named_params
     shown = re.findall(
         r'<img src="data:image/png;base64,([^"]+)"[^>]*alt="weights of', page_of(name)
     )

@@ -22,7 +22,7 @@ def small_checkpoint() -> Checkpoint:
     rng = np.random.default_rng(0)
     shapes = {"W1": (3072, 4), "b1": (4,), "W2": (4, 3), "b2": (3,)}
     return Checkpoint(
-        parameters={k: rng.standard_normal(s).astype(np.float32) for k, s in shapes.items()},
+        named_params={k: rng.standard_normal(s).astype(np.float32) for k, s in shapes.items()},
         config=Config(name="small", model=ModelConfig(hidden=(4,))),
         label_names=("a", "b", "c"),
         data_digest="0" * 64,
@@ -40,8 +40,8 @@ def test_what_is_saved_is_read_back(tmp_path: Path) -> None:
     saved = small_checkpoint()
     checkpoint.save(tmp_path / "a.npz", saved)
     loaded = checkpoint.load(tmp_path / "a.npz")
-    for name, array in saved.parameters.items():
-        np.testing.assert_array_equal(loaded.parameters[name], array)
+    for name, array in saved.named_params.items():
+        np.testing.assert_array_equal(loaded.named_params[name], array)
     np.testing.assert_array_equal(loaded.resume_arrays["order"], np.arange(5))
     plain = {"parameters": {}, "resume_arrays": {}}
     assert dataclasses.replace(loaded, **plain) == dataclasses.replace(saved, **plain)
@@ -50,10 +50,10 @@ def test_what_is_saved_is_read_back(tmp_path: Path) -> None:
 
 def test_the_network_of_a_checkpoint_holds_its_parameters(tmp_path: Path) -> None:
     saved = small_checkpoint()
-    network = saved.network(5)
+    network = saved.model(5).network
     assert network.layer_sizes == (3072, 4, 3)
-    for name, array in saved.parameters.items():
-        np.testing.assert_array_equal(network.parameters[name], array)
+    for name, array in saved.named_params.items():
+        np.testing.assert_array_equal(network.named_params[name], array)
 
 
 def rewritten(tmp_path: Path, **changes: object) -> Path:

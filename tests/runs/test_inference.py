@@ -28,7 +28,7 @@ def sigmoid(T: np.ndarray) -> np.ndarray:
 def test_probabilities_are_the_losses_own_however_many_images(loss: str, count: int) -> None:
     saved = checkpoint(loss)
     images = IMAGES[:count]
-    W1, b1, W2, b2 = saved.parameters.values()
+    W1, b1, W2, b2 = saved.named_params.values()
     T = sigmoid(images / 255 @ W1 + b1) @ W2 + b2
     E = np.exp(T)
     expected = E / E.sum(axis=1, keepdims=True) if loss.startswith("softmax") else sigmoid(T)
@@ -42,12 +42,12 @@ def test_probabilities_of_a_float32_network_are_float64_from_its_logits() -> Non
     saved = checkpoint("softmax_cross_entropy", "float32")
     probs = predict(saved, IMAGES)
     assert np.abs(probs.sum(axis=1) - 1).max() < 1e-15
-    logits = saved.network(BATCH_SIZE).forward((IMAGES[:BATCH_SIZE] / 255).astype(np.float32))
+    logits = saved.model(BATCH_SIZE).forward((IMAGES[:BATCH_SIZE] / 255).astype(np.float32))
     np.testing.assert_array_equal(probs[:BATCH_SIZE].argmax(axis=1), logits.argmax(axis=1))
 
 
 def test_weights_that_overflow_are_an_error_and_no_probability() -> None:
     saved = checkpoint("softmax_cross_entropy", "float32")
-    saved.parameters["b1"][:], saved.parameters["W2"][:] = 100, 1e38  # five units of 1: 5e38
+    saved.named_params["b1"][:], saved.named_params["W2"][:] = 100, 1e38  # five units of 1: 5e38
     with pytest.raises(CheckpointError, match="overflow"):
         predict(saved, IMAGES[:3])

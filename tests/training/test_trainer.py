@@ -11,7 +11,7 @@ from conftest import CONFIGS
 
 from mlpcli.config import loading as config
 from mlpcli.config.loading import Config
-from mlpcli.data import augment as warps
+from mlpcli.data import augment
 from mlpcli.data.dataset import load_train_val
 from mlpcli.errors import CheckpointError, DivergedError
 from mlpcli.training.trainer import EpochResult, Progress, Training
@@ -24,8 +24,8 @@ def note(shapes_dir: Path) -> Config:
 
 
 @pytest.fixture(autouse=True)
-def _few_warps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(warps, "COUNT", 5)
+def _few_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(augment, "COUNT", 5)
 
 
 def settings(shapes_dir: Path, *sets: str, name: str = "note") -> Config:
@@ -45,20 +45,20 @@ def finish(training: Training) -> list[EpochResult]:
 
 def reference_losses(training: Training, steps: int) -> list[float]:
     """The note's network trained by plain SGD, written anew: no buffers, no views, float64."""
-    split, order = training.dataset.splits["train"], training.shuffler.order.copy()
-    P = {name: view.copy() for name, view in training.network.parameters.items()}
+    split, order = training.dataset.splits["train"], training.train_loader.sampler.order.copy()
+    P = {name: view.copy() for name, view in training.model.network.named_params.items()}
     rng = np.random.default_rng()
     rng.bit_generator.state = training.rng.bit_generator.state
     pixels = split.images[split.rows] / 255
     planes = pixels.reshape(-1, 3, 1024)
-    mean, deviation = planes.mean(axis=(0, 2)), planes.std(axis=(0, 2))
+    mean, std = planes.mean(axis=(0, 2)), planes.std(axis=(0, 2))
     losses = []
     while True:
         rng.shuffle(order)
         for at in range(0, len(order), 128):
             rows = order[at : at + 128]
             images = split.images[rows].reshape(-1, 3, 1024) / 255
-            x = ((images - mean[:, None]) / deviation[:, None]).reshape(len(rows), 3072)
+            x = ((images - mean[:, None]) / std[:, None]).reshape(len(rows), 3072)
             y = np.zeros((len(rows), 10))
             y[np.arange(len(rows)), split.labels[rows]] = 1
             z = 1 / (1 + np.exp(-(x @ P["W1"] + P["b1"])))
@@ -105,10 +105,13 @@ def test_the_first_20_losses_are_those_of_pytorch(shapes_dir: Path) -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     sets = ("training.dtype=float64", "training.epochs=10", "augment.flips=false")
     training = start(settings(shapes_dir, *sets, name="momentum"))
-    P = [torch.tensor(v.copy(), requires_grad=True) for v in training.network.parameters.values()]
+    P = [
+        torch.tensor(v.copy(), requires_grad=True)
+        for v in training.model.network.named_params.values()
+    ]
     options = training.config.optimizer
     optimizer = torch.optim.SGD(P, options.learning_rate, options.momentum)
-    split, order = training.dataset.splits["train"], training.shuffler.order.copy()
+    split, order = training.dataset.splits["train"], training.train_loader.sampler.order.copy()
     rng = np.random.default_rng()
     rng.bit_generator.state = training.rng.bit_generator.state
     expected: list[float] = []
@@ -196,7 +199,7 @@ def test_an_interrupted_epoch_goes_on_to_the_same_bits(shapes_dir: Path) -> None
         resumed = start(own)
         resumed.restore(arrays, values)
         tail = finish(resumed)
-        assert resumed.network.params.tobytes() == through.network.params.tobytes()
+        assert resumed.model.network.params.tobytes() == through.model.network.params.tobytes()
         for key, array in through.optimizer.state.items():
             assert resumed.optimizer.state[key].tobytes() == array.tobytes()
         kept = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "is_best")
@@ -248,7 +251,7 @@ def test_a_state_that_no_training_was_ever_in_is_refused(
 
 def test_a_state_that_is_not_finite_is_not_given(note: Config) -> None:
     training = start(note)
-    training.network.params[-1] = np.nan
+    training.model.network.params[-1] = np.nan
     with pytest.raises(DivergedError, match="a parameter is not finite"):
         training.state()
 
@@ -257,7 +260,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(shapes_dir: Path
     runs = [start(settings(shapes_dir, f"seed={seed}")) for seed in (0, 0, 1)]
     for run in runs:
         finish(run)
-    first, again, other = (run.network.params.tobytes() for run in runs)
+    first, again, other = (run.model.network.params.tobytes() for run in runs)
     assert first == again != other
 
 
@@ -293,9 +296,9 @@ def test_progress_counts_every_image(note: Config) -> None:
 def test_what_is_saved_acts_on_pixels(shapes_dir: Path, name: str) -> None:
     training = start(settings(shapes_dir, name=name))
     finish(training)
-    P = training.pixel_parameters()
-    batch = next(training.val_batches.in_order())
-    expected = training.network.forward(batch.inputs)
+    P = training.pixel_params()
+    batch = next(iter(training.val_loader))
+    expected = training.model.forward(batch.inputs)
     val = training.dataset.splits["val"]
     z = 1 / (1 + np.exp(-(val.images[val.rows] / 255 @ P["W1"] + P["b1"])))
     np.testing.assert_allclose(z @ P["W2"] + P["b2"], expected, atol=1e-4)

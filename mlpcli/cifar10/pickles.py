@@ -25,6 +25,7 @@ GLOBALS = {
 
 MAX_OPCODES = 200_000  # an official batch has 30,098, one by Python 3 in protocol 2 up to 90,152
 MAX_KEY = 100  # characters: a key may be set as often as there are opcodes
+TRUNCATED = "it is truncated, or not a pickle"
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,7 @@ def read_pickle(data: bytes, source: str) -> Any:
     except _RefusedError as refused:
         raise DataError(f"{source}: not a CIFAR-10 batch: {refused}") from None
     except (ValueError, LookupError, TypeError):  # what truncated or hostile opcodes lead to
-        raise DataError(
-            f"{source}: not a CIFAR-10 batch: it is truncated, or not a pickle"
-        ) from None
+        raise DataError(f"{source}: not a CIFAR-10 batch: {TRUNCATED}") from None
 
 
 class _RefusedError(Exception):
@@ -180,7 +179,7 @@ class _Machine:
     def take(self, count: int) -> memoryview:
         start, self.at = self.at, self.at + count
         if self.at > len(self.data):
-            raise _RefusedError("it is truncated, or not a pickle")
+            raise _RefusedError(TRUNCATED)
         return self.data[start : self.at]
 
     def unsigned(self, size: int) -> int:
@@ -195,7 +194,7 @@ class _Machine:
         while self.stack[start] is not _MARK:
             start -= 1
             if start < 0:
-                raise _RefusedError("it is truncated, or not a pickle")
+                raise _RefusedError(TRUNCATED)
         items = self.stack[start + 1 :]
         del self.stack[start:]
         return items

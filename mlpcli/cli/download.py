@@ -91,7 +91,7 @@ def download(
     installed = install.install(
         folder,
         install.choose_source(urls, sha256, local=local),
-        _nothing if options.is_quiet() else progress,
+        _no_progress if options.is_quiet() else progress,
         lambda text: click.echo(text, err=True),
         from_file=from_file,
         shapes=synthetic,
@@ -119,9 +119,8 @@ def _mebibytes(count: int) -> str:
     return f"{count / 2**20:.0f} MiB"
 
 
-@contextlib.contextmanager
-def _nothing(host: str, start: int, total: int | None) -> Iterator[Callable[[int], object]]:
-    yield lambda count: None
+def _no_progress(*_: object) -> contextlib.nullcontext[Callable[[int], object]]:
+    return contextlib.nullcontext(lambda count: None)
 
 
 @contextlib.contextmanager

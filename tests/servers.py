@@ -95,12 +95,12 @@ def serving(*answers: Answer, tls: ssl.SSLContext | None = None) -> Iterator[Ser
 class Sends:
     """Serves ranges of `body` as they are asked for, with faults to choose.
 
-    After `cut` bytes it hangs up, or resets the connection, or sends no more.
+    After `cut` bytes it closes the connection, or resets it, or sends no more.
     """
 
     body: bytes = BODY
     cut: int | None = None
-    then: Literal["hang up", "reset", "stall"] = "hang up"
+    then: Literal["close", "reset", "stall"] = "close"
     ranges: bool = True
     length: bool = True
     chunked: bool = False
@@ -190,7 +190,7 @@ def raw(data: bytes) -> Answer:
 
 
 def reset(request: Request) -> None:
-    """Break the connection off so that the other side sees a reset."""
+    """Close the connection so that the other side sees a reset."""
     request.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     # The descriptor has to be closed for it, and nobody else may hold it.
     request.rfile.close()
@@ -206,5 +206,5 @@ def endless_header(request: Request) -> None:
 
 
 def silent(request: Request) -> None:
-    """Send nothing, and do not hang up."""
+    """Send nothing, and keep the connection open."""
     request.closing.wait()

@@ -17,7 +17,7 @@ PACKAGE = Path(mlpcli.__file__).parent
 OUTSIDERS = {
     "click": {"cli"},
     "tqdm": {"cli"},
-    "requests": {"cifar10/download"},
+    "requests": {"cifar10/http"},
     "yaml": {"config"},
     "matplotlib": {"report"},
     "jinja2": {"report"},

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mlpcli.cifar10.pickles import Call, Global, read_pickle
 from mlpcli.errors import DataError
-from mlpcli.files import open_regular
+from mlpcli.files import open_regular, reading
 
 PIXELS = 3072
 PYTHON_FOLDER = "cifar-10-batches-py"
@@ -27,10 +27,10 @@ TEST_BATCHES = ("test_batch",)
 META = "batches.meta"
 
 MAX_BATCH_ROWS = 10_000
-MAX_BATCH_BYTES = 64 * 2**20  # an official batch has 31.0 million; pixels as text take up to twice
+MAX_BATCH_BYTES = 64 * 2**20  # an official batch has 31.0 million; as text, pixels take up to twice
 MAX_BINARY_BYTES = MAX_BATCH_ROWS * (PIXELS + 1)
 MAX_META_BYTES = 2**16
-MAX_NAME = 100  # characters of a class's name
+MAX_NAME = 100  # characters of the name of a class
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.intp]
@@ -47,13 +47,13 @@ class Folder:
     def read(self, batches: Sequence[str]) -> tuple[Images, Labels]:
         """Return images (N, 3072) and labels (N,) of the named batches, in order.
 
-        Raises DataError for a batch that is missing, torn, or not what CIFAR-10 holds.
+        Raises DataError for a batch that is missing, truncated, or not one of CIFAR-10.
         """
         images: Images | None = None
         labels = []
         for i, name in enumerate(batches):
             pixels, classes = self._read_batch(name)
-            if images is None:  # made once: five batches at a time would be twice the memory
+            if images is None:  # allocated once: joining five batches would take twice the memory
                 images = np.empty((len(batches) * len(pixels), PIXELS), np.uint8)
             if len(pixels) * len(batches) != len(images):
                 raise DataError(
@@ -144,7 +144,7 @@ def _label_names(names: list[Any], path: Path) -> tuple[str, ...]:
 
 
 def _parse_binary(data: bytes, path: Path) -> tuple[Images, Labels]:
-    """Rows of one label byte and 3072 pixels."""
+    """Parse rows of one label byte and 3072 pixels."""
     if not data or len(data) % (PIXELS + 1):
         raise DataError(f"{path}: found {len(data)} bytes, expected a multiple of {PIXELS + 1}")
     rows = np.frombuffer(data, np.uint8).reshape(-1, PIXELS + 1)
@@ -152,7 +152,7 @@ def _parse_binary(data: bytes, path: Path) -> tuple[Images, Labels]:
 
 
 def _parse_python(data: bytes, path: Path) -> tuple[Images, Labels]:
-    """A dictionary with `data`, an array of uint8, and `labels`, a list."""
+    """Parse a dictionary with `data`, an array of uint8, and `labels`, a list."""
     batch = read_pickle(data, str(path))
     if not isinstance(batch, dict) or not {"data", "labels"} <= batch.keys():
         raise DataError(f"{path}: expected a dictionary with data and labels")
@@ -166,7 +166,7 @@ def _parse_python(data: bytes, path: Path) -> tuple[Images, Labels]:
 
 
 def _pixels(value: Any, path: Path) -> Images:
-    """Return the (rows, 3072) array that an inert call of one of NumPy's functions describes."""
+    """Return the (rows, 3072) array that a recorded call of one of NumPy's functions describes."""
     match value:
         case Call(
             "reconstruct",
@@ -195,15 +195,14 @@ def _pixels(value: Any, path: Path) -> Images:
 
 
 def _read_bytes(path: Path, limit: int) -> bytes:
-    try:
-        with open_regular(path) as file:
-            data = file.read(limit + 1)
-    except FileNotFoundError:
-        raise DataError(
-            f"{path}: missing", hint="mlpcli download --force fetches it again"
-        ) from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+    with reading(path, DataError):
+        try:
+            with open_regular(path) as file:
+                data = file.read(limit + 1)
+        except FileNotFoundError:
+            raise DataError(
+                f"{path}: missing", hint="mlpcli download --force fetches it again"
+            ) from None
     if len(data) > limit:
         raise DataError(f"{path}: over {limit} bytes, too long for a batch of CIFAR-10")
     return data

@@ -1,8 +1,8 @@
-"""Reads a batch file's pickle without ever letting pickle build an object.
+"""Reads the pickle of a batch file without ever letting pickle build an object.
 
 The opcodes of a batch (Python 2, protocol 2, and what Python 3 writes in their place) are few. They
 are executed here on inert values: a global is only its name, a call is only a record of the call.
-`batches.py` then looks at the record and takes the pixels out of it with `np.frombuffer`.
+`batches.py` then checks the record and reads the pixels from it with `np.frombuffer`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ GLOBALS = {
 
 MAX_OPCODES = 200_000  # an official batch has 30,098, one by Python 3 in protocol 2 up to 90,152
 MAX_KEY = 100  # characters: a key may be set as often as there are opcodes
+TRUNCATED = "it is truncated, or not a pickle"
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ def read_pickle(data: bytes, source: str) -> Any:
         return _Machine(data).run()
     except _RefusedError as refused:
         raise DataError(f"{source}: not a CIFAR-10 batch: {refused}") from None
-    except (ValueError, LookupError, TypeError):  # what torn or crafted opcodes come to
-        raise DataError(f"{source}: not a CIFAR-10 batch: it is torn, or not a pickle") from None
+    except (ValueError, LookupError, TypeError):  # what truncated or hostile opcodes lead to
+        raise DataError(f"{source}: not a CIFAR-10 batch: {TRUNCATED}") from None
 
 
 class _RefusedError(Exception):
@@ -82,7 +83,7 @@ class _Machine:
             self.execute(opcode)
         raise _RefusedError(f"it has over {MAX_OPCODES:,} opcodes")
 
-    def execute(self, opcode: int) -> None:  # noqa: PLR0912, PLR0915 - one case an opcode
+    def execute(self, opcode: int) -> None:  # noqa: PLR0912, PLR0915 - one case per opcode
         push, pop = self.stack.append, self.stack.pop
         match chr(opcode):
             case "K":  # BININT1
@@ -173,12 +174,12 @@ class _Machine:
 
     def byte(self) -> int:
         self.at += 1
-        return self.data[self.at - 1]  # past the end: an IndexError, "torn"
+        return self.data[self.at - 1]  # past the end: an IndexError, "truncated"
 
     def take(self, count: int) -> memoryview:
         start, self.at = self.at, self.at + count
         if self.at > len(self.data):
-            raise _RefusedError("it is torn, or not a pickle")
+            raise _RefusedError(TRUNCATED)
         return self.data[start : self.at]
 
     def unsigned(self, size: int) -> int:
@@ -193,7 +194,7 @@ class _Machine:
         while self.stack[start] is not _MARK:
             start -= 1
             if start < 0:
-                raise _RefusedError("it is torn, or not a pickle")
+                raise _RefusedError(TRUNCATED)
         items = self.stack[start + 1 :]
         del self.stack[start:]
         return items
@@ -220,7 +221,7 @@ class _Machine:
         self.stack.append(Global(GLOBALS[f"{module} {name}"]))
 
     def encoded(self, text: Any, encoding: Any) -> bytes:
-        """The bytes that Python 3 wrote, in protocol 2, as text to be encoded, each text once."""
+        """Return bytes that protocol 2 of Python 3 has as text to be encoded, each text once."""
         if not isinstance(text, str) or encoding != "latin1":
             raise _RefusedError("it encodes what is not text, or not in Latin-1")
         self.left_to_encode -= len(text)

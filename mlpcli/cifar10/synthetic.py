@@ -1,7 +1,7 @@
-"""The embedded data set: ten kinds of shapes, drawn from a seed in the layout of CIFAR-10.
+"""The synthetic data set: ten classes of shapes, drawn from a seed in the layout of CIFAR-10.
 
-Place, size and both colours are random, and a shape is brighter than its background or darker, so
-the mean images of the kinds are much alike: a linear classifier on pixels finds little, and a
+Position, size and both colors are random, and a shape is brighter than its background or darker, so
+the mean images of the classes are similar: a linear classifier on pixels learns little, and a
 network has to learn.
 """
 
@@ -17,11 +17,11 @@ Grid = NDArray[np.float32]
 
 TRAIN_SIZE, TEST_SIZE = 10_000, 2_000
 SEED = 2018
-NOISE = 0.06  # deviation of the noise, where 1 is the range of a pixel
-BRIGHTER = 0.7  # share of the shapes that are brighter than their background
+NOISE = 0.06  # std of the noise, where 1 is the range of a pixel
+BRIGHTER = 0.7  # fraction of the shapes that are brighter than their background
 
-# Signed distance in pixels to the outline of a shape of radius r, negative inside; x and y run from
-# its centre. Stripes have a radius too: they fill a square patch.
+# Signed distance in pixels to the outline of a shape of radius r, negative inside; x and y are
+# relative to its center. Stripes have a radius too: they fill a square patch.
 
 
 def _disk(x: Grid, y: Grid, r: Grid) -> Grid:
@@ -93,16 +93,16 @@ def draw_test() -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
 
 
 def draw(count: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
-    """Return `count` images in random order, as near as can be the same number of each kind."""
+    """Return `count` images in random order, their classes balanced to within one image."""
     labels = rng.permutation(np.arange(count) % len(SHAPES))
     images = np.empty((count, 3, 32, 32), np.uint8)
     for k, distance in enumerate(SHAPES.values()):
         rows = np.flatnonzero(labels == k)
-        images[rows] = _draw_kind(distance, len(rows), rng)
+        images[rows] = _draw_class(distance, len(rows), rng)
     return images.reshape(count, 3072), labels
 
 
-def _draw_kind(distance: Any, count: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+def _draw_class(distance: Any, count: int, rng: np.random.Generator) -> NDArray[np.uint8]:
     def uniform(low: float, high: float, *shape: int) -> Grid:
         return rng.uniform(low, high, (count, *shape)).astype(np.float32)
 
@@ -114,7 +114,7 @@ def _draw_kind(distance: Any, count: int, rng: np.random.Generator) -> NDArray[n
 
     background = uniform(0.35, 0.65, 3, 1, 1)
     sign = np.where(uniform(0, 1, 1, 1, 1) < BRIGHTER, 1, -1).astype(np.float32)
-    colour = background + sign * uniform(0.1, 0.35, 3, 1, 1)
-    images = background + (colour - background) * coverage
+    color = background + sign * uniform(0.1, 0.35, 3, 1, 1)
+    images = background + (color - background) * coverage
     images += NOISE * rng.standard_normal(images.shape, np.float32)
     return np.clip(images * 255 + 0.5, 0, 255).astype(np.uint8)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import io
-import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from mlpcli.cifar10 import archive, batches
+from mlpcli.cifar10 import batches, install
 from mlpcli.errors import DataError
 
 Change = Callable[[tarfile.TarFile], None]
@@ -41,10 +40,10 @@ def member(
     return add
 
 
-def test_a_data_set_is_unpacked_whole(shapes_dir: Path, tmp_path: Path) -> None:
+def test_a_data_set_is_unpacked_completely(shapes_dir: Path, tmp_path: Path) -> None:
     path = pack(shapes_dir, tmp_path, member(f"{batches.PYTHON_FOLDER}/readme.html"))
-    archive.unpack(path, tmp_path)
-    assert archive.require_whole(tmp_path) == (200, 40)
+    install.unpack(path, tmp_path)
+    assert install.verify(tmp_path) == (200, 40)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.tar.gz", batches.PYTHON_FOLDER]
 
 
@@ -69,7 +68,7 @@ def test_a_member_that_is_no_part_of_cifar10_refuses_all(
 ) -> None:
     path = pack(shapes_dir, tmp_path, member(name, kind=kind, link=link))
     with pytest.raises(DataError, match="which is no part of CIFAR-10"):
-        archive.unpack(path, tmp_path)
+        install.unpack(path, tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["a.tar.gz"]
 
 
@@ -77,25 +76,25 @@ def test_a_member_of_unlikely_size_is_refused(shapes_dir: Path, tmp_path: Path) 
     name = f"{batches.PYTHON_FOLDER}/readme.html"
     path = pack(shapes_dir, tmp_path, member(name, b"\0" * 100_000))
     with pytest.raises(DataError, match="has 100000 bytes, expected 0 to 65536"):
-        archive.unpack(path, tmp_path)
+        install.unpack(path, tmp_path)
 
 
 def test_a_missing_batch_is_named(shapes_dir: Path, tmp_path: Path) -> None:
     path = pack(shapes_dir, tmp_path, skip="data_batch_4")
     with pytest.raises(DataError, match="lacks data_batch_4"):
-        archive.unpack(path, tmp_path)
+        install.unpack(path, tmp_path)
 
 
 @pytest.mark.parametrize("keep", [0, 10, 1000, -100])
-def test_a_torn_archive_is_refused_and_what_stood_there_stays(
+def test_a_truncated_archive_is_refused_and_the_old_data_set_stays(
     shapes_dir: Path, tmp_path: Path, keep: int
 ) -> None:
     path = pack(shapes_dir, tmp_path)
-    archive.unpack(path, tmp_path)
+    install.unpack(path, tmp_path)
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(DataError, match=r"not a whole \.tar\.gz"):
-        archive.unpack(path, tmp_path)
-    assert archive.require_whole(tmp_path) == (200, 40)
+    with pytest.raises(DataError, match=r"not a valid \.tar\.gz"):
+        install.unpack(path, tmp_path)
+    assert install.verify(tmp_path) == (200, 40)
 
 
 def test_an_archive_whose_batches_are_wrong_takes_nobodys_place(
@@ -105,17 +104,5 @@ def test_an_archive_whose_batches_are_wrong_takes_nobodys_place(
     bad = member(f"{batches.PYTHON_FOLDER}/{name}", b"not a pickle")
     path = pack(shapes_dir, tmp_path, bad, skip=name)
     with pytest.raises(DataError, match=name):
-        archive.unpack(path, tmp_path)
+        install.unpack(path, tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["a.tar.gz"]
-
-
-def test_an_old_data_set_is_put_back_where_its_successor_never_came(
-    shapes_dir: Path, tmp_path: Path
-) -> None:
-    """As after a kill between the two renamings of an exchange."""
-    (tmp_path / ".unpacking").mkdir()
-    shutil.copytree(shapes_dir / batches.PYTHON_FOLDER, tmp_path / ".unpacking" / "old")
-    with pytest.raises(DataError), archive.new_folder(tmp_path, "nothing"):
-        pass
-    assert archive.require_whole(tmp_path) == (200, 40)
-    assert [path.name for path in tmp_path.iterdir()] == [batches.PYTHON_FOLDER]

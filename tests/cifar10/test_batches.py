@@ -20,7 +20,7 @@ ROWS = 40
 
 @pytest.fixture
 def folder(shapes_dir: Path, tmp_path: Path) -> Path:
-    """A copy of the small data set that the test may spoil."""
+    """A copy of the small data set that the test may change."""
     shutil.copytree(shapes_dir, tmp_path, dirs_exist_ok=True)
     return tmp_path / batches.PYTHON_FOLDER
 
@@ -75,7 +75,7 @@ def test_the_binary_version_is_read(folder: Path) -> None:
         found.read(batches.TRAIN_BATCHES)
 
 
-def spoil(folder: Path, **changes: object) -> None:
+def change(folder: Path, **changes: object) -> None:
     path = folder / "data_batch_1"
     batch = pickle.loads(path.read_bytes()) | changes
     path.write_bytes(pickle.dumps(batch, protocol=2))
@@ -103,16 +103,16 @@ PIXELS = np.zeros((ROWS, 3072), np.uint8)
 def test_a_batch_that_is_not_cifar10_is_refused(
     folder: Path, changes: dict[str, object], message: str
 ) -> None:
-    spoil(folder, **changes)
+    change(folder, **changes)
     with pytest.raises(DataError, match=message) as caught:
         read_train(folder)
     assert "data_batch_1" in str(caught.value)
 
 
-def test_files_that_are_missing_or_torn_are_named(folder: Path) -> None:
+def test_files_that_are_missing_or_truncated_are_named(folder: Path) -> None:
     path = folder / "data_batch_3"
-    whole = path.read_bytes()
-    for content in (whole[:-1], whole[: len(whole) // 2], b"", b"garbage", b"\0" * 33 * 2**20):
+    valid = path.read_bytes()
+    for content in (valid[:-1], valid[: len(valid) // 2], b"", b"garbage", b"\0" * 33 * 2**20):
         path.write_bytes(content)
         with pytest.raises(DataError, match="data_batch_3"):
             read_train(folder)
@@ -131,8 +131,8 @@ def test_the_batch_that_hostile_ones_are_made_from_is_read(folder: Path) -> None
     (folder / "data_batch_1").write_bytes(pickles.batch())
     images, labels = batches.open_folder(folder.parent).read(["data_batch_1"])
     assert (images.shape, labels.tolist()) == ((2, 3072), [0, 1])
-    whole = pickle.loads(pickles.batch())
-    assert whole["data"].shape == (2, 3072)
+    loaded = pickle.loads(pickles.batch())
+    assert loaded["data"].shape == (2, 3072)
 
 
 @pytest.mark.parametrize("name", pickles.RUNNING)

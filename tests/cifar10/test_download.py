@@ -1,4 +1,4 @@
-"""Downloads from a real server on 127.0.0.1; how it may misbehave is in torture/hosts.py."""
+"""Downloads from a real server on 127.0.0.1; how it may misbehave is in faults/hosts.py."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from servers import BODY, DIGEST, OTHER, Sends, serving, status
 
 from mlpcli.cifar10 import download as downloads
 from mlpcli.cifar10.download import download
+from mlpcli.cifar10.http import Request
 from mlpcli.cifar10.mirrors import Source
 from mlpcli.errors import MlpcliError
 
@@ -54,7 +55,7 @@ def test_an_archive_arrives(watcher: Watcher, tmp_path: Path) -> None:
     assert watcher.notices == []
 
 
-def test_what_a_killed_download_had_is_gone_on_with(watcher: Watcher, tmp_path: Path) -> None:
+def test_a_killed_download_is_resumed(watcher: Watcher, tmp_path: Path) -> None:
     (tmp_path / "a.tar.gz.part").write_bytes(BODY[:200_000])
     with serving(Sends()) as server:
         assert watcher.fetch(tmp_path, server.url).read_bytes() == BODY
@@ -71,17 +72,17 @@ def test_a_download_killed_before_its_renaming_needs_no_request(
     assert [path.name for path in tmp_path.iterdir()] == ["a.tar.gz"]
 
 
-def test_a_whole_archive_is_not_fetched_again(watcher: Watcher, tmp_path: Path) -> None:
+def test_a_complete_archive_is_not_fetched_again(watcher: Watcher, tmp_path: Path) -> None:
     (tmp_path / "a.tar.gz").write_bytes(BODY)
     assert watcher.fetch(tmp_path).read_bytes() == BODY
 
 
-def test_another_archive_is_set_aside(watcher: Watcher, tmp_path: Path) -> None:
+def test_another_archive_is_moved(watcher: Watcher, tmp_path: Path) -> None:
     (tmp_path / "a.tar.gz").write_bytes(OTHER)
     with serving(Sends()) as server:
         assert watcher.fetch(tmp_path, server.url).read_bytes() == BODY
     assert (tmp_path / "a.tar.gz.old").read_bytes() == OTHER
-    assert "set aside as a.tar.gz.old" in watcher.notices[0]
+    assert "not the requested archive, moved to a.tar.gz.old" in watcher.notices[0]
 
 
 def test_mirrors_are_asked_in_their_order(watcher: Watcher, tmp_path: Path) -> None:
@@ -97,12 +98,12 @@ def test_a_user_is_told_what_is_waited_for(watcher: Watcher, tmp_path: Path) -> 
     ):
         watcher.fetch(tmp_path, server.url, mirror.url)
     assert watcher.notices == [
-        f"{server.host}: broke off; trying again in 0.001 s",
-        f"{server.host}: answered 503 Service Unavailable; trying again in 0.001 s",
-        f"{server.host}: answered 503 Service Unavailable; trying again in 0.002 s",
+        f"{server.host}: connection lost; retrying in 0.001 s",
+        f"{server.host}: answered 503 Service Unavailable; retrying in 0.001 s",
+        f"{server.host}: answered 503 Service Unavailable; retrying in 0.002 s",
         f"{server.host}: answered 404 Not Found",
-        f"{mirror.host}: its SHA-256 is not {DIGEST}, set aside as a.tar.gz.wrong; "
-        "trying again from the start",
+        f"{mirror.host}: its SHA-256 is not {DIGEST}, moved to a.tar.gz.wrong; "
+        "retrying from the start",
     ]
 
 
@@ -117,7 +118,7 @@ def test_a_disk_that_cannot_be_written_is_no_fault_of_the_host(
 def test_a_request_that_was_left_ends_by_itself(watcher: Watcher, tmp_path: Path) -> None:
     with serving(Sends(length=False, junk=bytes(2**20))) as server:
         watcher.fetch(tmp_path, server.url)
-        left = [thread for thread in threading.enumerate() if type(thread) is downloads._Request]
+        left = [thread for thread in threading.enumerate() if type(thread) is Request]
         for thread in left:
             thread.join(5)
             assert not thread.is_alive()

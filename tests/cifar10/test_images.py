@@ -1,4 +1,4 @@
-"""Pictures: what the network sees of each kind of file, and every way in which one can be wrong."""
+"""Images: what the network sees of each kind of file, and every way in which one can be wrong."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mlpcli.cifar10 import images as pictures
+from mlpcli.cifar10 import images
 from mlpcli.errors import DataError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
@@ -22,14 +22,14 @@ PLANES = PIXELS.transpose(2, 0, 1).reshape(3072)
 COLOR = (200, 100, 50)
 
 
-def read(path: Path, picture: Image.Image, **options: object) -> np.ndarray:
-    """Save a picture, and return what the network sees of it."""
-    picture.save(path, **options)
-    return pictures.read(path)
+def read(path: Path, image: Image.Image, **options: object) -> np.ndarray:
+    """Save an image, and return what the network sees of it."""
+    image.save(path, **options)
+    return images.read(path)
 
 
 def plain(*color: float) -> np.ndarray:
-    """The planes of a picture of one color."""
+    """The planes of an image of one color."""
     return np.repeat(np.array(color), 1024)
 
 
@@ -59,11 +59,11 @@ def test_what_is_opaque_is_left_as_it_is(tmp_path: Path) -> None:
         ("a.tif", "CMYK"),
     ],
 )
-def test_a_picture_of_one_color_has_it_in_any_mode_and_size(
+def test_an_image_of_one_color_has_it_in_any_mode_and_size(
     tmp_path: Path, name: str, mode: str, size: tuple[int, int]
 ) -> None:
-    picture = Image.new("RGB", size, COLOR).convert(mode, palette=Image.Palette.ADAPTIVE)
-    np.testing.assert_allclose(read(tmp_path / name, picture).astype(float), plain(*COLOR), atol=3)
+    image = Image.new("RGB", size, COLOR).convert(mode, palette=Image.Palette.ADAPTIVE)
+    np.testing.assert_allclose(read(tmp_path / name, image).astype(float), plain(*COLOR), atol=3)
 
 
 @pytest.mark.parametrize(("name", "dtype"), [("a.png", "<u2"), ("a.tif", "<u2"), ("a.tif", ">u2")])
@@ -101,21 +101,21 @@ def test_what_is_transparent_lies_on_white(
 
 @pytest.mark.parametrize(("name", "mode"), [("a.gif", "P"), ("a.png", "P"), ("a.png", "L")])
 def test_a_color_may_be_the_transparent_one(tmp_path: Path, name: str, mode: str) -> None:
-    picture = Image.new("L", (40, 40), 7).convert(mode)
-    seen = read(tmp_path / name, picture, transparency=picture.getpixel((0, 0)))
+    image = Image.new("L", (40, 40), 7).convert(mode)
+    seen = read(tmp_path / name, image, transparency=image.getpixel((0, 0)))
     np.testing.assert_array_equal(seen, 255)
 
 
-def test_of_a_long_picture_the_middle_square_is_seen(tmp_path: Path) -> None:
+def test_of_a_long_image_the_central_square_is_seen(tmp_path: Path) -> None:
     pixels = np.zeros((64, 200, 3), np.uint8)
     pixels[:, :68] = pixels[:, 132:] = (255, 0, 0)
     pixels[:, 68:132] = (0, 0, 255)
-    for turned in (pixels, pixels.transpose(1, 0, 2)):
-        seen = read(tmp_path / "a.png", Image.fromarray(np.ascontiguousarray(turned)))
+    for rotated in (pixels, pixels.transpose(1, 0, 2)):
+        seen = read(tmp_path / "a.png", Image.fromarray(np.ascontiguousarray(rotated)))
         np.testing.assert_allclose(seen.astype(float), plain(0, 0, 255), atol=30)
 
 
-# What a camera does that is held so: the pixels that it saves of an upright picture.
+# What a camera does that is held so: the pixels that it saves of an upright image.
 HELD = {
     1: lambda a: a,
     2: lambda a: a[:, ::-1],
@@ -130,7 +130,7 @@ HELD = {
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "webp"])
 @pytest.mark.parametrize("orientation", HELD)
-def test_a_picture_is_turned_upright(tmp_path: Path, orientation: int, suffix: str) -> None:
+def test_an_image_is_rotated_upright(tmp_path: Path, orientation: int, suffix: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     pixels = np.ascontiguousarray(HELD[orientation](PIXELS))
@@ -139,7 +139,7 @@ def test_a_picture_is_turned_upright(tmp_path: Path, orientation: int, suffix: s
     np.testing.assert_array_equal(seen, PLANES)
 
 
-def test_a_long_picture_is_turned_about_its_middle(tmp_path: Path) -> None:
+def test_a_long_image_is_rotated_about_its_center(tmp_path: Path) -> None:
     wide = Image.effect_mandelbrot((101, 60), (-2, -1, 1, 1), 50).convert("RGB")
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -149,7 +149,7 @@ def test_a_long_picture_is_turned_about_its_middle(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("exif", [b"Exif\0\0", b"Exif\0\0garbage, and not a little", b"\xff" * 40])
-def test_broken_exif_data_turn_nothing(tmp_path: Path, exif: bytes) -> None:
+def test_corrupt_exif_data_rotate_nothing(tmp_path: Path, exif: bytes) -> None:
     seen = read(tmp_path / "a.png", Image.fromarray(PIXELS), exif=exif)
     np.testing.assert_array_equal(seen, PLANES)
 
@@ -172,33 +172,33 @@ def bytes_of(suffix: str) -> bytes:
 @pytest.mark.parametrize(
     ("contents", "message"),
     [
-        (b"", "not a picture of a known format"),
-        (b"garbage", "not a picture of a known format"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a picture of a known format"),
+        (b"", "not an image of a known format"),
+        (b"garbage", "not an image of a known format"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image of a known format"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "known format"),
-        (bytes_of("png")[:1000], "cannot be read as a picture: "),
-        (bytes_of("jpeg")[:1000], "cannot be read as a picture: "),
-        (bytes_of("gif")[:1000], "cannot be read as a picture: "),
+        (bytes_of("png")[:1000], "cannot be read as an image: "),
+        (bytes_of("jpeg")[:1000], "cannot be read as an image: "),
+        (bytes_of("gif")[:1000], "cannot be read as an image: "),
         (png_of(12_000, 12_000), "expected at most 100,000,000 pixels, found 12000×12000"),
         (png_of(50_000, 50_000), "expected at most 100,000,000 pixels, found far more"),
         (png_of(2**31 - 1, 2**31 - 1), "expected at most 100,000,000 pixels, found far more"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_is_no_whole_picture_is_one_clear_line(
+def test_what_is_no_valid_image_is_one_clear_line(
     tmp_path: Path, contents: bytes, message: str
 ) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(contents)
     with pytest.raises(DataError) as caught:
-        pictures.read(path)
+        images.read(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int32])
 def test_numbers_whose_white_is_unknown_are_refused(tmp_path: Path, dtype: type) -> None:
-    with pytest.raises(DataError, match="expected 8 or 16 bits a channel"):
+    with pytest.raises(DataError, match="expected 8 or 16 bits per channel"):
         read(tmp_path / "a.tif", Image.fromarray(np.ones((9, 9), dtype)))
 
 
@@ -206,9 +206,9 @@ def test_only_regular_files_are_opened_and_none_that_is_too_long(tmp_path: Path)
     os.mkfifo(tmp_path / "pipe")
     with (tmp_path / "long.png").open("wb") as file:
         file.write(bytes_of("png"))
-        file.truncate(pictures.MAX_BYTES + 1)
+        file.truncate(images.MAX_BYTES + 1)
     for name, message in [
-        ("none.png", "no such picture"),
+        ("none.png", "no such image"),
         ("pipe", "cannot be read: not a regular file"),
         (".", "cannot be read: not a regular file"),
         ("x" * 300, "cannot be read: File name too long"),
@@ -216,7 +216,7 @@ def test_only_regular_files_are_opened_and_none_that_is_too_long(tmp_path: Path)
         ("long.png", "expected at most 268,435,456 bytes, found 268,435,457"),
     ]:
         with pytest.raises(DataError, match=message):
-            pictures.read(tmp_path / name)
+            images.read(tmp_path / name)
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -225,7 +225,7 @@ def test_only_regular_files_are_opened_and_none_that_is_too_long(tmp_path: Path)
     damage=st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 255)), max_size=8),
     length=st.integers(0, 4000),
 )
-def test_a_damaged_picture_is_a_picture_or_one_clear_line(
+def test_a_corrupt_image_is_an_image_or_one_clear_line(
     tmp_path: Path, suffix: str, damage: list[tuple[int, int]], length: int
 ) -> None:
     contents = bytearray(bytes_of(suffix)[:length])
@@ -235,6 +235,6 @@ def test_a_damaged_picture_is_a_picture_or_one_clear_line(
     path = tmp_path / "a"
     path.write_bytes(contents)
     try:
-        assert pictures.read(path).shape == (3072,)
+        assert images.read(path).shape == (3072,)
     except DataError as error:
         assert len(str(error).splitlines()) == 1

@@ -110,7 +110,7 @@ def test_offline_takes_what_is_there_and_asks_nobody(
         done = mlpcli(*offline, env=with_mirrors(server.url))
         assert done.returncode == 4
         assert done.stderr.splitlines() == [
-            f"error: data: holds neither a data set nor {NAME}, and --offline asks no host",
+            f"error: data: holds neither a data set nor {NAME}, and --offline fetches nothing",
             "  try: leave out --offline, or name an archive with --from",
         ]
         assert not (tmp_path / "data").exists()
@@ -185,5 +185,5 @@ def test_without_a_terminal_a_line_says_how_far_how_fast_and_how_long(
         "mirror.example: 31% of 163 MiB, 50 kB/s, 39 min left",
         "mirror.example: 31% of 163 MiB, 48 kB/s, 41 min left",
     ]
-    assert command._how_far(2**20, None, 61_000) == "1 MiB, 61 kB/s"
-    assert command._how_far(2**20, 2**21, 2**16) == "50% of 2 MiB, 66 kB/s, 16 s left"
+    assert command._progress(2**20, None, 61_000) == "1 MiB, 61 kB/s"
+    assert command._progress(2**20, 2**21, 2**16) == "50% of 2 MiB, 66 kB/s, 16 s left"

@@ -84,14 +84,14 @@ def test_a_bad_picture_among_others_is_reported_and_they_are_predicted(
     assert done.stdout.splitlines()[0] == "a.png"
     assert len(done.stdout.splitlines()) == 2
     first, second, last = done.stderr.splitlines()
-    assert first == "warning: none.png: no such picture"
-    assert second.startswith(r"warning: torn\x1b[31m.png: cannot be read as a picture: ")
+    assert first == "warning: none.png: no such image"
+    assert second.startswith(r"warning: torn\x1b[31m.png: cannot be read as an image: ")
     assert last == "error: 2 of 3 pictures cannot be read"
 
     done = mlpcli(*arguments, "--json")
     assert done.returncode == 4
     none, good, torn = json.loads(done.stdout)["images"]
-    assert (none["file"], none["error"]) == ("none.png", "none.png: no such picture")
+    assert (none["file"], none["error"]) == ("none.png", "none.png: no such image")
     assert [len(good["classes"]), "error" in good, "error" in torn] == [1, False, True]
 
 
@@ -109,10 +109,10 @@ def test_every_picture_may_be_bad(mlpcli: Command, saved: Path) -> None:
         (["nowhere.npz", "a.png"], 5, "nowhere.npz: no such checkpoint"),
         (["runs", "a.png"], 5, "runs: not a run's folder"),
         (["a.png", "a.png"], 5, "a.png: not a whole checkpoint of mlpcli"),
-        (["runs/a-1", "none.png"], 4, "error: none.png: no such picture"),
+        (["runs/a-1", "none.png"], 4, "error: none.png: no such image"),
         (["runs/a-1", "runs"], 4, "error: runs: cannot be read: not a regular file"),
         (["runs/a-1", "/dev/zero"], 4, "error: /dev/zero: cannot be read: not a regular file"),
-        (["runs/a-1", "runs/a-1/config.yaml"], 4, "config.yaml: not a picture of a known format"),
+        (["runs/a-1", "runs/a-1/config.yaml"], 4, "config.yaml: not an image of a known format"),
     ],
 )
 def test_wrong_input_is_one_clear_line_and_its_exit_code(

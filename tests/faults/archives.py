@@ -102,8 +102,8 @@ def bomb(*parts: bytes | int) -> bytes:
 
 def gzip_header(flags: int, field: bytes) -> bytes:
     """Return the small set, packed, with an optional field in its gzip header."""
-    whole = with_small()
-    return whole[:3] + bytes([flags]) + whole[4:10] + field + whole[10:]
+    packed = with_small()
+    return packed[:3] + bytes([flags]) + packed[4:10] + field + packed[10:]
 
 
 def pax(records: str) -> bytes:
@@ -212,10 +212,10 @@ REFUSED: dict[str, Callable[[], bytes]] = {
     # Ends.
     "no end": lambda: pack(small()),
     "an end in the middle": lambda: pack(entry(README, b"x") + END + small() + END),
-    "a second archive behind the end": lambda: with_small(END, entry("../was-here", b"x")),
-    "4 GiB of zeros behind the end": lambda: bomb(small() + END, 4096),
+    "a second archive after the end": lambda: with_small(END, entry("../was-here", b"x")),
+    "4 GiB of zeros after the end": lambda: bomb(small() + END, 4096),
     "a second gzip member": lambda: with_small() + with_small(),
-    "text behind the gzip member": lambda: with_small() + b"x",
+    "text after the gzip member": lambda: with_small() + b"x",
     "a header cut in two": lambda: pack(small() + entry(README, b"x")[:300]),
     "a member cut off": lambda: pack(small()[:-2048]),
     "a wrong checksum": lambda: with_small(b"X" + entry(README, b"x")[1:]),

@@ -19,7 +19,7 @@ from conftest import SHIPPED
 from faults import archives, configs, pickles
 from faults.mutations import mutated, mutations
 from faults.rows import Case, row
-from mlpcli.cifar10 import archive, batches
+from mlpcli.cifar10 import batches, install
 from mlpcli.config import loading as config
 from mlpcli.config import strict_yaml
 from mlpcli.config.loading import Config
@@ -173,7 +173,7 @@ def unpack_safely(prepare: Callable[[Path], object]) -> dict[str, bytes] | None:
         prepare(data_dir / "a.tar.gz")
         before = tree(Path(parent))
         try:
-            archive.unpack(data_dir / "a.tar.gz", data_dir)
+            install.unpack(data_dir / "a.tar.gz", data_dir)
         except DataError as error:
             assert len(str(error).splitlines()) == 1, error
             assert f"{data_dir / 'a.tar.gz'}: " in str(error), error
@@ -182,7 +182,7 @@ def unpack_safely(prepare: Callable[[Path], object]) -> dict[str, bytes] | None:
             return None
         finally:
             assert not archives.OUTSIDE.exists()
-        assert archive.require_whole(data_dir) == (10, 2)
+        assert install.verify(data_dir) == (10, 2)
         files = {path.name: path.read_bytes() for path in folder.iterdir()}
         del before["data/cifar-10-batches-py/old"]
         new = {f"data/cifar-10-batches-py/{name}": content for name, content in files.items()}

@@ -53,10 +53,10 @@ from mlpcli.errors import DataError
 SOME = 100_000
 HALF = BODY[:SOME]
 ARRIVED = {"a.tar.gz": BODY}
-WRONG = rf"its SHA-256 is not {DIGEST}, set aside as a\.tar\.gz\.wrong"
+WRONG = rf"its SHA-256 is not {DIGEST}, moved to a\.tar\.gz\.wrong"
 TOO_SLOW = r"too slow: \d+ kB/s, expected \d+ kB/s"
 ENVIRONMENT = {k: v for k, v in os.environ.items() if not re.match("MLPCLI_|.*_CA_BUNDLE", k)}
-CIRCLE = "redirects in a circle, or over 5 times"
+LOOP = "redirect loop, or over 5 redirects"
 FLOOR = 400_000  # bytes/s
 SLOWER = Sends(speed=100_000)
 SLOW = Sends(speed=200_000)
@@ -115,7 +115,7 @@ def tried(
 ) -> None:
     """Download from these hosts and see what each was asked, and what stands in the folder.
 
-    `problems`, a pattern for each host, where the archive is not to be had. Where it is not known
+    `problems`, a pattern for each host, where the archive is unavailable. Where it is not known
     how far each one gets: `order` is a pattern for who is asked for what follows, as in ABA, and
     `least` how many bytes the first one gives.
     """
@@ -227,7 +227,7 @@ def resumptions(seed: int) -> Iterator[Case]:
         "206 not asked for, from another offset": case(span(7), **not_asked_for),
         "206 not asked for, multipart": case(multipart, **not_asked_for),
         "a changed ETag": case((changed, Sends(etag='"v2"')), asked=([0, (SOME, '"v1"')],)),
-        "a changed ETag, gone on with": case(
+        "a changed ETag, resumed": case(
             (changed, ignored, Sends()),
             asked=([0, (SOME, '"v1"'), 0],),
             files=ARRIVED | mixed,
@@ -242,7 +242,7 @@ def resumptions(seed: int) -> Iterator[Case]:
             Sends(length=False), asked=([0],), size=None
         ),
         "an ETag outlives the process": etag_of_another_process,
-        "a spoiled note of an ETag": spoiled_etag,
+        "a corrupt note of an ETag": corrupt_etag,
     }.items()
 
 
@@ -267,12 +267,12 @@ def etag_of_another_process() -> None:
         assert server.asked == [0, (SOME, '"v1"'), (SOME, '"v1"')]
 
 
-def spoiled_etag() -> None:
+def corrupt_etag() -> None:
     """What the disk made of the note is sent to nobody."""
-    for spoiled in (b"", b"\xff\x00", b'x\n"v1"\n', b'"v1"\n', b"\n" * 9):
+    for corrupt in (b"", b"\xff\x00", b'x\n"v1"\n', b'"v1"\n', b"\n" * 9):
         with serving(Sends()) as server, new_folder() as folder:
             (folder / "a.tar.gz.part").write_bytes(HALF)
-            (folder / "a.tar.gz.part.etag").write_bytes(spoiled)
+            (folder / "a.tar.gz.part.etag").write_bytes(corrupt)
             outcome([server], folder)
             assert contents(folder) == ARRIVED
             assert server.asked == [SOME]
@@ -319,9 +319,9 @@ def _faults(start: int) -> Iterator[Case]:
         yield f"{name}, twice", resumed((answer, answer, Sends()), asked=([start] * 3,))
     for name, answer, reason in (
         ("503", status(503), "answered 503 Service Unavailable"),
-        ("an empty reply", raw(b""), "hung up without an answer"),
+        ("an empty reply", raw(b""), "connection closed without an answer"),
         ("garbage", raw(b"?" * 999), "answered with something other than HTTP"),
-        ("a reset", reset, "broke off"),
+        ("a reset", reset, "connection lost"),
     ):
         call = resumed(answer, problems=(reason,), files=kept, asked=([start] * 3,))
         yield f"{name}, for ever", call
@@ -340,7 +340,7 @@ def _faults(start: int) -> Iterator[Case]:
     junk = Sends(length=False, junk=b"junk" * 9999)
     yield "a long body without length", resumed(junk, asked=([start],))
     open_end = Sends(length=False, then="stall")
-    yield "a whole body, and no end of it", resumed(open_end, asked=([start],))
+    yield "a complete body, and no end of it", resumed(open_end, asked=([start],))
     for name, answer, least in (
         ("a stall", Sends(cut=1000, then="stall"), 1000),
         ("a drip", Sends(speed=2000), 200),
@@ -378,18 +378,18 @@ def _turns() -> Iterator[Case]:
     anew = tuple(Sends(cut=1000 * n, ranges=False) for n in range(1, 9))
     with_floor = partial(case, floor=FLOOR)
     yield from {
-        "all slow: the second is taken up again": with_floor(SLOWER, SLOW, order="ABB"),
-        "all slow: the first is taken up again": with_floor(SLOW, SLOWER, order="ABA"),
-        "all slow: the best is gone, the next best is taken up again": with_floor(
+        "all slow: the second is retried": with_floor(SLOWER, SLOW, order="ABB"),
+        "all slow: the first is retried": with_floor(SLOW, SLOWER, order="ABA"),
+        "all slow: the best is gone, the next best is retried": with_floor(
             (SLOW, status(404)), (SLOWER, Sends()), order="ABAB"
         ),
-        "breaking off all the time is slow too": with_floor(Sends(cut=1000), Sends(), order="A+B"),
-        "a fast one that stalled is taken up again": with_floor(
+        "losing the connection all the time is slow too": with_floor(
+            Sends(cut=1000), Sends(), order="A+B"
+        ),
+        "a fast one that stalled is retried": with_floor(
             (stalls, Sends()), status(404), floor=10_000, asked=([0, 290_000], [290_000])
         ),
-        "beginning anew each time does not get on": case(
-            anew, Sends(), asked=([0, 1000, 2000, 3000], [4000])
-        ),
+        "restarting each time fails": case(anew, Sends(), asked=([0, 1000, 2000, 3000], [4000])),
         "no floor: a slow one will do": case(Sends(speed=600_000), Sends(), asked=([0], [])),
         "no floor: endless header lines": case(
             endless_header, problems=("timed out",), files={}, asked=([0, 0, 0],)
@@ -462,7 +462,7 @@ def connections(seed: int) -> Iterator[Case]:
         problem = f"redirects from https to {name}, refused"
         yield f"redirect to {name}", partial(secured, redirect(target), problem=problem)
     for name, tls in (("https", True), ("http", False)):
-        loop = partial(secured, redirect("/a.tar.gz"), problem=CIRCLE, tls=tls, requests=6)
+        loop = partial(secured, redirect("/a.tar.gz"), problem=LOOP, tls=tls, requests=6)
         yield f"loop on {name}", loop
         yield f"five steps on {name}", partial(secured, *steps, tls=tls)
     for name, context, reason in (
@@ -478,7 +478,7 @@ def connections(seed: int) -> Iterator[Case]:
         "redirect on the host": partial(secured, redirect("/b"), Sends()),
         "redirects without end": partial(secured, *[redirect("/b", b"x" * 9999)] * 3, Sends()),
         "redirect to no address": partial(
-            secured, redirect("https://[::1"), problem="an address that cannot be asked"
+            secured, redirect("https://[::1"), problem="invalid address"
         ),
         "from http to https": upgraded,
         "from https to http": partial(downgraded, "http"),
@@ -554,7 +554,7 @@ def to_and_fro() -> None:
         new_folder() as folder,
     ):
         target.append(second.url)
-        outcome([first], folder, (CIRCLE,))
+        outcome([first], folder, (LOOP,))
         assert len(first.asked) + len(second.asked) == 6
 
 
@@ -596,52 +596,52 @@ def command_is_secure(line: str, **environment: str) -> None:
 @row(15, "wrong digest", cases=13)
 def digests(seed: int) -> Iterator[Case]:
     wrong = Sends(OTHER)
-    aside, spoiled, mixed, longer = (
+    other, corrupt, mixed, longer = (
         {"a.tar.gz.wrong": body}
         for body in (OTHER, OTHER[:SOME] + BODY[SOME:], HALF + OTHER[SOME:], OTHER + b"x")
     )
-    refused = partial(case, problems=(WRONG,), files=aside)
+    refused = partial(case, problems=(WRONG,), files=other)
     yield from {
         "of a known size": refused(wrong, asked=([0],)),
         "of a size not known": refused(wrong, asked=([0],), size=None),
         "resumed": refused(wrong, part=HALF, asked=([SOME, 0],)),
-        "resumed on a spoiled part": case(
-            Sends(), part=OTHER[:SOME], asked=([SOME, 0],), files=ARRIVED | spoiled
+        "resumed on a corrupt part": case(
+            Sends(), part=OTHER[:SOME], asked=([SOME, 0],), files=ARRIVED | corrupt
         ),
-        "then a mirror": case(wrong, Sends(), asked=([0], [0]), files=ARRIVED | aside),
+        "then a mirror": case(wrong, Sends(), asked=([0], [0]), files=ARRIVED | other),
         "resumed, then a mirror": case(
-            wrong, Sends(), part=HALF, asked=([SOME, 0], [0]), files=ARRIVED | aside
+            wrong, Sends(), part=HALF, asked=([SOME, 0], [0]), files=ARRIVED | other
         ),
-        "everywhere": case(wrong, wrong, asked=([0], [0]), problems=(WRONG, WRONG), files=aside),
+        "everywhere": case(wrong, wrong, asked=([0], [0]), problems=(WRONG, WRONG), files=other),
         "half of each mirror": case(
             (Sends(cut=SOME), status(404)),
             (wrong, Sends()),
             asked=([0, SOME], [SOME, 0]),
             files=ARRIVED | mixed,
         ),
-        "broken off and resumed, twice": refused(
+        "interrupted and resumed, twice": refused(
             (Sends(OTHER, cut=SOME), wrong) * 2, asked=([0, SOME, 0, SOME],)
         ),
         "a part that is too long": case(
             Sends(), part=OTHER + b"x", asked=([0],), files=ARRIVED | longer
         ),
-        "a part that is whole and wrong": case(
-            Sends(), part=OTHER, asked=([0],), files=ARRIVED | aside
+        "a part that is complete and wrong": case(
+            Sends(), part=OTHER, asked=([0],), files=ARRIVED | other
         ),
-        "a command that downloads a data set": command_sets_aside,
+        "a command that downloads a data set": command_keeps_wrong_bytes,
         "a command that is given one": command_refuses,
     }.items()
 
 
 def shapes_archive() -> bytes:
-    """A whole data set as the official archive has it, of another digest."""
+    """A complete data set in the layout of the official archive, of another digest."""
     with new_folder() as folder, io.BytesIO() as file:
         with tarfile.open(fileobj=file, mode="w:gz", compresslevel=1) as tar:
             tar.add(write_shapes(folder) / PYTHON_FOLDER, PYTHON_FOLDER)
         return file.getvalue()
 
 
-def command_sets_aside() -> None:
+def command_keeps_wrong_bytes() -> None:
     body = shapes_archive()
     with serving(Sends(body)) as server, new_folder() as folder:
         where = ("--url", server.url, "--data-dir", folder, "--sha256")

@@ -82,7 +82,7 @@ RUNNING: dict[str, Callable[[str], bytes]] = {
     "eval by GLOBAL": (
         lambda run: b"cbuiltins\neval\n" + text(f"__import__('os').system({run!r})") + b"\x85R."
     ),
-    "os.system beside a whole batch": (
+    "os.system beside a valid batch": (
         lambda run: batch(more=text("more") + b"cos\nsystem\n" + text(run) + b"\x85R")
     ),
     "os.system popped again": lambda run: b"cos\nsystem\n" + text(run) + b"\x85R0" + batch(),
@@ -157,7 +157,7 @@ REFUSED: dict[str, Callable[[], bytes]] = {
     "exabytes of a bytearray": lambda: b"\x96" + b"\xff" * 8 + b"x.",
     "exabytes of bytes": lambda: b"\x8e" + b"\xff" * 7 + b"\x7fx.",
     "a frame of exabytes": lambda: b"\x80\4\x95" + b"\xff" * 8 + b"N.",
-    "a whole number of two GiB": lambda: b"\x8b\xff\xff\xff\x7f\1.",
+    "an integer of two GiB": lambda: b"\x8b\xff\xff\xff\x7f\1.",
     "a decimal number of 32 MiB": lambda: b"I" + b"9" * 32 * MIB + b"\n.",
     "a line that never ends": lambda: b"c" + b"x" * 32 * MIB,
     "a memo far away": lambda: b"Nr\xff\xff\xff\xffj\xfe\xff\xff\xff.",

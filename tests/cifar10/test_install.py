@@ -1,0 +1,53 @@
+"""Installing a data set: what stands in the data directory before and after."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from pathlib import Path
+
+import pytest
+
+from mlpcli.cifar10 import batches, install
+from mlpcli.cifar10.download import file_sha256
+from mlpcli.errors import DataError
+
+
+def test_a_new_data_set_is_read_once(
+    shapes_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path(
+        shutil.make_archive(str(tmp_path / "a"), "gztar", shapes_dir, batches.PYTHON_FOLDER)
+    )
+    reads, read_bytes = [], batches._read_bytes
+
+    def counted(file: Path, limit: int) -> bytes:
+        reads.append(file.name)
+        return read_bytes(file, limit)
+
+    monkeypatch.setattr(batches, "_read_bytes", counted)
+    installed = install.install(
+        tmp_path,
+        install.choose_source((), file_sha256(path), local=True),
+        lambda *_: contextlib.nullcontext(lambda count: None),
+        print,
+        from_file=path,
+        shapes=False,
+        offline=False,
+        force=False,
+        min_speed=0,
+    )
+    assert installed == (200, 40, True)
+    assert sorted(reads) == sorted((batches.META, *batches.TRAIN_BATCHES, *batches.TEST_BATCHES))
+
+
+def test_an_old_data_set_is_put_back_where_its_successor_never_came(
+    shapes_dir: Path, tmp_path: Path
+) -> None:
+    """As after a kill between the two renamings of an exchange."""
+    (tmp_path / ".unpacking").mkdir()
+    shutil.copytree(shapes_dir / batches.PYTHON_FOLDER, tmp_path / ".unpacking" / "old")
+    with pytest.raises(DataError):
+        install.replace_folder(tmp_path, "nothing", lambda folder: None)
+    assert install.verify(tmp_path) == (200, 40)
+    assert [path.name for path in tmp_path.iterdir()] == [batches.PYTHON_FOLDER]

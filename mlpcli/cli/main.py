@@ -104,10 +104,6 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911 - one return an exit code
     6 diverged, 7 locked, 128 + n ended by signal n.
     """
     debug = "--debug" in arguments
-    if "_MLPCLI_COMPLETE" in os.environ:
-        from mlpcli.cli import completion
-
-        completion.register()
     try:
         result: Any = cli.main(arguments, prog_name="mlpcli", standalone_mode=False)
         return result if isinstance(result, int) else 0

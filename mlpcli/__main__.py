@@ -4,7 +4,7 @@ import signal
 
 
 def main() -> None:
-    """Run the command line; while it is being imported, Ctrl-C ends it without a traceback."""
+    """Run the command line; during its import, Ctrl-C ends the process without a traceback."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     from mlpcli.cli.main import main as run
 

@@ -1,6 +1,6 @@
-"""The machine: how many threads BLAS may use, and a description of all that results depend on.
+"""The number of BLAS threads, and a description of the environment that results depend on.
 
-Imports no NumPy at the top: a thread count counts only if it is set before NumPy loads.
+NumPy is imported inside functions: the number of threads has to be set before it loads.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ THREAD_VARIABLES = (
 )
 
 
-# What the last bits of a result depend on.
+# Keys of `describe()` that the last bits of a result depend on.
 BITS_DEPEND_ON = ("mlpcli", "numpy", "blas", "threads", "processor", "simd")
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may run on."""
+    """Return the number of cores this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def set_threads(threads: int | None) -> None:
-    """Fix the threads of every BLAS that NumPy may be built on; None means every usable core.
+    """Set the threads of every BLAS that NumPy may be built on; None means every usable core.
 
-    Works only before NumPy is imported for the first time, and does nothing after.
+    Does nothing once NumPy is imported.
     """
     if "numpy" not in sys.modules:
         for variable in THREAD_VARIABLES:
@@ -45,7 +45,7 @@ def set_threads(threads: int | None) -> None:
 
 
 def describe() -> dict[str, Any]:
-    """Return versions, BLAS, threads and processor, as `environment.json` keeps them."""
+    """Return versions, BLAS, threads and processor, as saved in `environment.json`."""
     import numpy as np
 
     config = np.show_config(mode="dicts")
@@ -63,13 +63,13 @@ def describe() -> dict[str, Any]:
 
 
 def threads() -> int:
-    """Return what BLAS was told, or every usable core where it was told nothing sensible."""
-    told = os.environ.get(THREAD_VARIABLES[0], "")
-    return int(told) if told.isdecimal() and int(told) else usable_cores()
+    """Return the number of BLAS threads that is set, or of usable cores if none valid is set."""
+    value = os.environ.get(THREAD_VARIABLES[0], "")
+    return int(value) if value.isdecimal() and int(value) else usable_cores()
 
 
 def _processor() -> str:
-    """Return the processor's own name where the system tells it."""
+    """Return the model name of the processor on Linux, else what `platform` reports."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():

@@ -1,12 +1,12 @@
-"""What can go wrong, each kind with the exit code that a shell sees.
+"""The exceptions of this package, each with its exit code.
 
-A message is one line that says what, where, and what was expected; a hint, where there is one,
-is a second line that says what to do. `cli.py` is the one place that prints them.
+A message is one line: what was found, what was expected, and where. A hint, if there is one, is a
+second line: what to do. Only `cli/main.py` prints them.
 """
 
 
 class MlpcliError(Exception):
-    """A failure on this machine (disk, permission): exit code 1."""
+    """A local failure (disk, permission): exit code 1."""
 
     exit_code = 1
 
@@ -16,37 +16,37 @@ class MlpcliError(Exception):
 
 
 class ConfigError(MlpcliError):
-    """A wrong configuration or use of the command line."""
+    """An invalid configuration or command line: exit code 2."""
 
     exit_code = 2
 
 
 class CheckFailedError(MlpcliError):
-    """A gradient is wrong, or an accuracy lies below the floor that was asked for."""
+    """A gradient is wrong, or an accuracy is below the required floor: exit code 3."""
 
     exit_code = 3
 
 
 class DataError(MlpcliError):
-    """The data set is missing, corrupt or not to be had."""
+    """The data set is missing, corrupt or unavailable: exit code 4."""
 
     exit_code = 4
 
 
 class CheckpointError(MlpcliError):
-    """A checkpoint or a run cannot be used."""
+    """A checkpoint or a run cannot be used: exit code 5."""
 
     exit_code = 5
 
 
 class DivergedError(MlpcliError):
-    """The loss or a parameter is no longer finite."""
+    """The loss or a parameter is no longer finite: exit code 6."""
 
     exit_code = 6
 
 
 class LockedError(MlpcliError):
-    """Another process is writing there."""
+    """Another process holds the lock: exit code 7."""
 
     exit_code = 7
 
@@ -68,7 +68,7 @@ class InterruptedRunError(MlpcliError):
 
 
 def in_one_line(error: Exception) -> str:
-    """Return the first line of what an error says, or its kind where it says nothing."""
+    """Return the first line of an error's message, or its class name if that is empty."""
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 

@@ -1,40 +1,52 @@
-"""SIGINT and SIGTERM: the first waits until the work is saved, the second ends at once."""
+"""Requests to stop, and the signals that make them."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
+from collections.abc import Iterator
 from types import FrameType
-from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Interruptions:
-    """While open, remembers in `received` the number of the first signal to stop, or None.
-
-    As long as there is nothing `to_save`, the first ends the process at once too.
-    """
+class StopRequest:
+    """Asks running work to save its state and stop, from a signal handler or any thread."""
 
     def __init__(self) -> None:
-        self.received: int | None = None
-        self.to_save = False
-        self._before: list[Any] = []
+        self._signal_number: int | None = None
+        self.can_save = False  # set by the work, once there is a state to save
 
-    def __enter__(self) -> Interruptions:
-        self._before = [signal.signal(number, self._remember) for number in SIGNALS]
-        return self
+    def request(self, signal_number: int) -> None:
+        """Ask to stop, as this signal does; the exit code becomes 128 + its number."""
+        self._signal_number = signal_number
 
-    def __exit__(self, *_: object) -> None:
-        for number, handler in zip(SIGNALS, self._before, strict=True):
-            signal.signal(number, handler)
+    def asked(self) -> int | None:
+        """Return the signal number of the request, or None if there was no request."""
+        return self._signal_number
 
-    def _remember(self, number: int, frame: FrameType | None) -> None:
-        # An exception raised here would be lost where a module is just being imported.
-        if not self.to_save:
+
+@contextlib.contextmanager
+def stop_on_signal() -> Iterator[StopRequest]:
+    """Yield a stop request that SIGINT or SIGTERM makes; a second signal ends the process at once.
+
+    The first signal does so too, unless the work has set `can_save`.
+    """
+    stop = StopRequest()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        # An exception raised here would be lost while a module is being imported.
+        if not stop.can_save:
             with contextlib.suppress(OSError):
                 os.write(2, b"error: interrupted before the first step\n")
-        if self.received is not None or not self.to_save:
+        if stop.asked() is not None or not stop.can_save:
             os._exit(128 + number)
-        self.received = number
+        stop.request(number)
+
+    previous = [signal.signal(number, handle) for number in SIGNALS]
+    try:
+        yield stop
+    finally:
+        for number, handler in zip(SIGNALS, previous, strict=True):
+            signal.signal(number, handler)

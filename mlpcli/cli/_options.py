@@ -1,4 +1,4 @@
-"""What several commands share: options, and how a configuration is loaded with them."""
+"""Options that several commands share, and the loading of a configuration with them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class _Share(click.FloatRange):
-    """A share from 0 to 1; NaN, which no comparison refuses, is refused."""
+    """A number from 0 to 1, and not NaN, which `FloatRange` accepts."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         share = super().convert(value, param, ctx)
@@ -39,28 +39,20 @@ SHARE = _Share(0, 1)
 def _complete_set(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem[str]]:
-    """Propose `key=` for the keys, and after `=` the values of a key that has few."""
+    """Propose `key=` for each key that matches; if only one does, `key=DEFAULT` beside it.
+
+    The second proposal keeps bash and zsh from adding a space after the `=`.
+    """
     from click.shell_completion import CompletionItem
 
     from mlpcli.config.json_schema import of_keys
 
-    keys = of_keys()
-    key, equals, _ = incomplete.partition("=")
-    if not equals:
-        proposed = {f"{name}=": own["description"] for name, own in keys.items()}
-    else:
-        proposed = {f"{key}={value}": None for value in _few_values(keys.get(key, {}))}
-    return [
-        CompletionItem(value, help=text)
-        for value, text in proposed.items()
-        if value.startswith(incomplete)
-    ]
-
-
-def _few_values(schema: dict[str, Any]) -> list[str]:
-    kinds = schema.get("type", ())
-    names = list(schema.get("enum", ()))
-    return names + ["true", "false"] * ("boolean" in kinds) + ["null"] * ("null" in kinds)
+    keys = {key: own for key, own in of_keys().items() if key.startswith(incomplete)}
+    items = [CompletionItem(f"{key}=", help=own["description"]) for key, own in keys.items()]
+    if len(items) == 1:
+        (key, own), *_ = keys.items()
+        items.append(CompletionItem(f"{key}={json.dumps(own['default'])}", help="the default"))
+    return items
 
 
 sets = click.option(
@@ -69,14 +61,14 @@ sets = click.option(
     metavar="KEY=VALUE",
     multiple=True,
     shell_complete=_complete_set,
-    help="Change a key of the configuration, as in optimizer.learning_rate=0.05.",
+    help="Set a key of the configuration, as in optimizer.learning_rate=0.05.",
 )
 data_dir = click.option(
     "--data-dir",
     metavar="DIR",
     type=click.Path(path_type=Path),
     callback=lambda ctx, option, value: value and expanded(value),
-    help="Where the data set lies.  [default: $MLPCLI_DATA_DIR, or ~/.cache/mlpcli]",
+    help="Data set directory.  [default: $MLPCLI_DATA_DIR, or ~/.cache/mlpcli]",
 )
 runs_dir = click.option(
     "--runs-dir",
@@ -84,7 +76,7 @@ runs_dir = click.option(
     default="runs",
     show_default=True,
     type=click.Path(path_type=Path),
-    help="Where the run's folder is made.",
+    help="Directory in which run folders are made.",
 )
 as_json = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else."
@@ -95,7 +87,7 @@ QUIET = "mlpcli.quiet"
 
 
 def verbosity(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command `-q` and `-v`; what it says on the way, it says unless `is_quiet()`."""
+    """Add `-q` and `-v` to a command; `is_quiet()` returns whether `-q` was given."""
     for option in (
         click.option(
             "-v",
@@ -103,7 +95,7 @@ def verbosity(command: Callable[..., Any]) -> Callable[..., Any]:
             is_flag=True,
             expose_value=False,
             callback=_be_verbose,
-            help="Say what is read, made and saved, and how long it took.",
+            help="Log what is read and saved, with timings.",
         ),
         click.option(
             "-q",
@@ -111,7 +103,7 @@ def verbosity(command: Callable[..., Any]) -> Callable[..., Any]:
             is_flag=True,
             expose_value=False,
             callback=lambda ctx, option, wanted: ctx.meta.update({QUIET: wanted}),
-            help="No bars and no lines on the way: warnings, errors and results alone.",
+            help="Hide progress output: print only warnings, errors and results.",
         ),
     ):
         command = option(command)
@@ -119,7 +111,7 @@ def verbosity(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def is_quiet() -> bool:
-    """Whether the command that runs was called with `-q`."""
+    """Return whether the current command was called with `-q`."""
     return bool(click.get_current_context().meta.get(QUIET))
 
 
@@ -131,18 +123,18 @@ def _be_verbose(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 
 
 class _AboveBars(logging.Handler):
-    """Prints on standard error, above a bar if there is one."""
+    """Prints log lines on standard error, above a bar if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
         from tqdm import tqdm
 
-        with contextlib.suppress(OSError):  # that nobody can read it must not end a training
+        with contextlib.suppress(OSError):  # a closed standard error must not end a training
             tqdm.write(printable(record.getMessage()), file=sys.stderr)
 
 
 @contextlib.contextmanager
 def needs(extra: str) -> Iterator[None]:
-    """Import within it what an optional extra brings; raises MlpcliError where it is missing."""
+    """Wrap the import of an optional extra; raises MlpcliError if it is not installed."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -153,7 +145,7 @@ def needs(extra: str) -> Iterator[None]:
 
 
 def load_config(path: Path, sets: tuple[str, ...], data_dir: Path | None) -> Config:
-    """Read a configuration with its `--set` texts; `--data-dir` comes before its `data.dir`."""
+    """Load a configuration with its `--set` texts; `--data-dir` overrides `data.dir`."""
     config = configuration.load(path, sets)
     if data_dir is None and config.data.dir is not None:
         data_dir = expanded(Path(config.data.dir))
@@ -161,7 +153,7 @@ def load_config(path: Path, sets: tuple[str, ...], data_dir: Path | None) -> Con
 
 
 def with_data_dir(config: Config, data_dir: Path | None) -> Config:
-    """Put `data_dir`, if given, in the place of `data.dir`, so that it holds from anywhere."""
+    """Replace `data.dir` by the absolute path of `data_dir`, if given."""
     if data_dir is None:
         return config
     data = dataclasses.replace(config.data, dir=str(data_dir.absolute()))
@@ -169,5 +161,5 @@ def with_data_dir(config: Config, data_dir: Path | None) -> Config:
 
 
 def print_json(document: dict[str, Any]) -> None:
-    """Print a command's one JSON document."""
+    """Print a JSON document on standard output."""
     click.echo(json.dumps(document, indent=2, allow_nan=False))

@@ -1,4 +1,4 @@
-"""How far a command has come: a bar on a terminal, and lines above it."""
+"""Progress output: a bar on a terminal, and lines above it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mlpcli.errors import printable
 
 
 class Bar:
-    """A bar where there is a terminal, and lines; with `quiet` neither, but for warnings."""
+    """A progress bar on a terminal, and lines; with `quiet` only warnings."""
 
     unit, unit_scale = "it", False
 
@@ -41,7 +41,7 @@ class Bar:
         self._print(f"warning: {printable(text)}")
 
     def _print(self, line: str) -> None:
-        """Print a line above the bar; that nobody can read it must not end the work."""
+        """Print a line above the bar; a closed standard error must not end the work."""
         with contextlib.suppress(OSError):
             self.bar.clear()
             click.echo(line, err=True)

@@ -1,4 +1,4 @@
-"""Small pictures of numbers, in block characters."""
+"""Bars and sparklines in block characters."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ LEVELS = "▁▂▃▄▅▆▇█"
 def bar(share: float, width: int) -> str:
     """Return a bar of at most `width` characters for a share in [0, 1], in eighths of a block.
 
-    What is not 0 shows at least one eighth. A share outside is taken for the nearest within, and
-    one that is not a number for 0.
+    A share above 0 shows at least one eighth. A share outside [0, 1] is clipped; NaN counts as 0.
     """
     if not share > 0:  # NaN too
         return ""
@@ -23,9 +22,9 @@ def bar(share: float, width: int) -> str:
 
 
 def sparkline(values: Iterable[float]) -> str:
-    """Return a character a value, from the lowest (▁) to the highest (█).
+    """Return one character per value, from the lowest (▁) to the highest (█).
 
-    Values that are all the same give a flat line in the middle; what is not finite gives a space.
+    Equal values give a flat line in the middle; a value that is not finite gives a space.
     """
     numbers = [float(value) for value in values]
     finite = [number for number in numbers if math.isfinite(number)]
@@ -37,7 +36,7 @@ def sparkline(values: Iterable[float]) -> str:
             return " "
         if low == high:
             return LEVELS[3]
-        # Divided first, for the difference of two large floats overflows.
+        # Divided first, since the difference of two large floats may overflow.
         share = (number / scale - low / scale) / (high / scale - low / scale)
         return LEVELS[min(int(share * 8), 7)]
 

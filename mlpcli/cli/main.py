@@ -1,4 +1,4 @@
-"""The command `mlpcli`: its subcommands, and the one place where an error becomes a message."""
+"""The command `mlpcli`: its subcommands, and the one place that turns errors into messages."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from mlpcli import __version__
 from mlpcli.errors import MlpcliError, printable
 
 COMMANDS = {
-    "download": "Fetch CIFAR-10 and unpack it.",
+    "download": "Download and unpack CIFAR-10.",
     "train": "Train a network from a configuration.",
     "eval": "Evaluate a checkpoint.",
-    "predict": "Say what is on pictures.",
-    "gradcheck": "Prove the gradients of a configuration.",
+    "predict": "Classify images.",
+    "gradcheck": "Check the gradients of a configuration.",
     "sweep": "Train a grid of configurations, on all cores or a cluster.",
-    "report": "Write a page about runs, to look at.",
-    "config": "Show a configuration, or the schema of all.",
+    "report": "Write an HTML report.",
+    "config": "Show a resolved configuration, or the JSON Schema.",
 }
 
 
 class Commands(click.Group):
-    """Subcommands that are imported when they are called, and not for `--help`."""
+    """Imports a subcommand when it is called, and none for `--help`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -44,6 +44,18 @@ class Commands(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the subcommand; with `--debug`, print the traceback of an error."""
+        try:
+            return super().invoke(ctx)
+        except click.exceptions.Exit:  # after `--help`
+            raise
+        except (Exception, KeyboardInterrupt):
+            if ctx.params["debug"]:
+                with contextlib.suppress(OSError):
+                    traceback.print_exc()
+            raise
 
 
 def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -71,7 +83,7 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.pass_context
 def cli(ctx: click.Context, debug: bool) -> None:
-    """Train plain neural networks on CIFAR-10, every gradient proven."""
+    """Train plain neural networks on CIFAR-10, every gradient checked."""
     if os.environ.get("NO_COLOR"):
         ctx.color = False
     if ctx.invoked_subcommand is None:
@@ -79,63 +91,56 @@ def cli(ctx: click.Context, debug: bool) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and leave with its exit code."""
+    """Run the command line and exit with its exit code."""
     for name in ("stdout", "stderr"):
-        if (stream := getattr(sys, name)) is None:  # closed by whoever called
+        if (stream := getattr(sys, name)) is None:  # closed by the caller
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - for good
         elif isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a narrow encoding must not end a training
+            stream.reconfigure(errors="replace")  # an encoding error must not end a training
     code = run(sys.argv[1:] if arguments is None else arguments)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         try:
             stream.flush()
-        except OSError as error:  # a full disk, or a reader that has left
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # for what is still in it
+        except OSError as error:  # a full disk, or a closed pipe
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # drops what is buffered
             if name == "stdout":
-                code = code or _fail(error, f"standard output: {error.strerror}", None, 1, False)
+                code = code or _fail(f"standard output: {error.strerror}", None, 1)
     sys.exit(code)
 
 
-def run(arguments: list[str]) -> int:  # noqa: PLR0911 - one return an exit code
-    """Run the command line, print an error and its hint, a line each, and return the exit code.
+def run(arguments: list[str]) -> int:  # noqa: PLR0911 - one return per exit code
+    """Run the command line, print an error and its hint on one line each, return the exit code.
 
     0 done, 1 local failure, 2 usage or configuration, 3 a check failed, 4 data, 5 checkpoint,
     6 diverged, 7 locked, 128 + n ended by signal n.
     """
-    debug = "--debug" in arguments
-    if "_MLPCLI_COMPLETE" in os.environ:
-        from mlpcli.cli import completion
-
-        completion.register()
     try:
         result: Any = cli.main(arguments, prog_name="mlpcli", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except MlpcliError as error:
-        return _fail(error, str(error), error.hint, error.exit_code, debug)
+        return _fail(str(error), error.hint, error.exit_code)
     except click.ClickException as error:
         ctx = getattr(error, "ctx", None)
         command = ctx.command_path if ctx else "mlpcli"
-        return _fail(error, error.format_message(), f"{command} --help", 2, debug)
-    except SystemExit as end:  # click's own: after completion, or as our output's reader has left
+        return _fail(error.format_message(), f"{command} --help", 2)
+    except SystemExit as end:  # from Click: after completion, or on a closed pipe
         return end.code if isinstance(end.code, int) else 1
-    except (click.Abort, KeyboardInterrupt) as error:
-        return _fail(error, "interrupted", None, 130, debug)
+    except (click.Abort, KeyboardInterrupt):
+        return _fail("interrupted", None, 130)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        return _fail(error, f"{where}{error.strerror or error}", None, 1, debug)
-    except MemoryError as error:
-        return _fail(error, "out of memory", None, 1, debug)
+        return _fail(f"{where}{error.strerror or error}", None, 1)
+    except MemoryError:
+        return _fail("out of memory", None, 1)
     except Exception as error:
         message = f"a bug in mlpcli: {type(error).__name__}: {error}"
-        return _fail(error, message, "mlpcli --debug … shows where", 1, debug)
+        return _fail(message, "mlpcli --debug … shows where", 1)
 
 
-def _fail(error: BaseException, message: str, hint: str | None, code: int, debug: bool) -> int:
+def _fail(message: str, hint: str | None, code: int) -> int:
     color = False if os.environ.get("NO_COLOR") else None
-    with contextlib.suppress(OSError):  # the code tells it where nothing else can
-        if debug:
-            traceback.print_exception(error)
+    with contextlib.suppress(OSError):  # the exit code still tells it
         click.secho("error: ", fg="red", nl=False, err=True, color=color)
         click.echo(printable(message), err=True)
         if hint:

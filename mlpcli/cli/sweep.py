@@ -19,7 +19,7 @@ from mlpcli.cli._progress import Bar
 from mlpcli.config.loading import Config
 from mlpcli.errors import ConfigError, FailedTrialsError, MlpcliError, printable
 from mlpcli.files import expanded, locked, remove_stale
-from mlpcli.interrupts import Interruptions
+from mlpcli.interrupts import stop_on_signal
 from mlpcli.sweep import plan as sweeps
 from mlpcli.sweep import trials
 from mlpcli.sweep.plan import Sweep
@@ -87,12 +87,12 @@ def sweep(
         entries = trials.entries(plan, folder)
         waiting = [entry for entry in entries if entry.outcome is None]
         bar.start(len(entries), len(waiting))
-        with _csv(folder, plan, entries, bar) as update, Interruptions() as interruptions:
-            interruptions.to_save = True  # there are workers to stop first
+        with _csv(folder, plan, entries, bar) as update, stop_on_signal() as stop:
+            stop.can_save = True  # there are workers to stop first
             if waiting:
                 local = cluster.local(min(workers, len(waiting)))
                 with cluster.remote(scheduler) if scheduler else local as client:
-                    for entry in cluster.train(client, waiting, interruptions, bar.warn):
+                    for entry in cluster.train(client, waiting, stop, bar.warn):
                         bar.show(entry)
                         update()
     _print(plan, folder, entries, as_json)

@@ -13,7 +13,7 @@ from mlpcli.cli import _options as options
 from mlpcli.cli._progress import Bar
 from mlpcli.cli._terminal import sampled, sparkline
 from mlpcli.errors import CheckFailedError, ConfigError
-from mlpcli.interrupts import Interruptions
+from mlpcli.interrupts import stop_on_signal
 from mlpcli.runs import folder as runs
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def train(
     mlpcli train configs/momentum.yaml --set training.epochs=5 --set seed=1
     mlpcli train --resume runs/note-1 --set training.epochs=40
     """
-    with Interruptions() as interruptions:
+    with stop_on_signal() as stop:
         run = last = None
         if resume is not None:
             run, last = runs.run_and_checkpoint(resume)
@@ -80,9 +80,9 @@ def train(
 
         with _Bar(options.is_quiet()) as bar:
             if run is None or last is None:
-                summary = experiment.start(settings, runs_dir, bar, interruptions)
+                summary = experiment.start(settings, runs_dir, bar, stop)
             else:
-                summary = experiment.resume(run, last, settings, bar, interruptions, strict=strict)
+                summary = experiment.resume(run, last, settings, bar, stop, strict=strict)
     if as_json:
         options.print_json(summary)
     else:

@@ -17,7 +17,7 @@ from mlpcli.data.dataset import Dataset, load_train_val
 from mlpcli.environment import BITS_DEPEND_ON
 from mlpcli.errors import CheckpointError, DivergedError, InterruptedRunError, MlpcliError
 from mlpcli.files import locked, remove_stale
-from mlpcli.interrupts import Interruptions
+from mlpcli.interrupts import StopRequest
 from mlpcli.runs import checkpoint
 from mlpcli.runs import folder as runs
 from mlpcli.runs.checkpoint import Checkpoint
@@ -40,9 +40,7 @@ class Reporter(Protocol):
     def warn(self, text: str) -> None: ...
 
 
-def start(
-    config: Config, runs_dir: Path, reporter: Reporter, interruptions: Interruptions
-) -> dict[str, Any]:
+def start(config: Config, runs_dir: Path, reporter: Reporter, stop: StopRequest) -> dict[str, Any]:
     """Train in a new run's folder and return its summary.
 
     Raises DataError, DivergedError, and InterruptedRunError after a signal, with the state saved.
@@ -50,7 +48,7 @@ def start(
     training = Training(config, load_train_val(config.data))
     run = runs.create(runs_dir, config.name)
     with locked(run.folder):
-        return _run(training, run, reporter, interruptions)
+        return _run(training, run, reporter, stop)
 
 
 def resume(
@@ -58,7 +56,7 @@ def resume(
     last: Path,
     config: Config,
     reporter: Reporter,
-    interruptions: Interruptions,
+    stop: StopRequest,
     *,
     strict: bool,
     read: Callable[[DataConfig], Dataset] = load_train_val,
@@ -92,7 +90,7 @@ def resume(
                 raise CheckpointError(f"{last}: cannot be resumed: {error}") from None
             if last.resolve() != run.last.resolve():
                 last.replace(run.last)  # chosen by the user, who was told that the last is spoiled
-        return _run(training, run, reporter, interruptions)
+        return _run(training, run, reporter, stop)
 
 
 def _load(run: Run, last: Path) -> Checkpoint | None:
@@ -218,27 +216,25 @@ class _Saves:
         )
 
 
-def _run(
-    training: Training, run: Run, reporter: Reporter, interruptions: Interruptions
-) -> dict[str, Any]:
+def _run(training: Training, run: Run, reporter: Reporter, stop: StopRequest) -> dict[str, Any]:
     """Train to the end, writing all of the run's folder on the way."""
     run.checkpoints.mkdir(exist_ok=True)
     saves = _Saves(training, run, reporter)
 
     def on_step(progress: Progress) -> None:
         reporter.step(progress)
-        if interruptions.received is not None:
+        if (number := stop.asked()) is not None:
             saves.save(saves.checkpoint())
             raise InterruptedRunError(
-                interruptions.received,
-                f"{signal.Signals(interruptions.received).name}: saved after step {progress.step}",
+                number,
+                f"{signal.Signals(number).name}: saved after step {progress.step}",
                 hint=f"mlpcli train --resume {shlex.quote(str(run.folder))}",
             )
         if saves.due:
             saves.try_to_save(saves.checkpoint())
 
     reporter.start(training)
-    interruptions.to_save = True
+    stop.can_save = True
     try:
         for result in training.epochs(on_step):
             saves.epoch(result)

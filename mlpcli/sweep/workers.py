@@ -25,7 +25,7 @@ from distributed import Client, Future, KilledWorker, LocalCluster, Reschedule, 
 from mlpcli import environment
 from mlpcli.config.loading import Config, DataConfig
 from mlpcli.errors import InterruptedRunError, LockedError, MlpcliError
-from mlpcli.interrupts import Interruptions
+from mlpcli.interrupts import StopRequest
 from mlpcli.runs.folder import Run
 from mlpcli.sweep.trials import Entry, Outcome
 
@@ -100,7 +100,7 @@ def remote(address: str) -> Iterator[Client]:
 def train(
     client: Client,
     entries: Sequence[Entry],
-    interruptions: Interruptions,
+    stop: StopRequest,
     warn: Callable[[str], None],
 ) -> Iterator[Entry]:
     """Train the trials, and yield each, with its outcome, as it comes.
@@ -124,7 +124,7 @@ def train(
     try:
         submit(entries)
         while waiting:
-            if (number := interruptions.received) is not None:
+            if (number := stop.asked()) is not None:
                 left = f"{signal.Signals(number).name}: {len(waiting)} trials are left"
                 raise InterruptedRunError(number, f"{left}; the same command goes on with them")
             try:
@@ -200,7 +200,7 @@ def _resume(run: Run, config: Config, reporter: _Reporter) -> dict[str, Any]:
     while True:
         try:
             return experiment.resume(
-                run, run.last, config, reporter, reporter.interruptions, strict=False, read=_read
+                run, run.last, config, reporter, reporter.stop, strict=False, read=_read
             )
         except LockedError:
             if time.monotonic() > end:
@@ -213,7 +213,7 @@ class _Reporter:
 
     def __init__(self) -> None:
         self.warnings: list[str] = []
-        self.interruptions = Interruptions()  # not entered: signals are the worker's own affair
+        self.stop = StopRequest()
         self.tasks, self.key = get_worker().state.tasks, get_worker().get_current_task()
 
     def start(self, training: Any) -> None: ...
@@ -222,7 +222,7 @@ class _Reporter:
         # The scheduler cancels a task when the sweep is interrupted, or its process is gone.
         task = self.tasks.get(self.key)
         if task is None or task.state == "cancelled":
-            self.interruptions.received = signal.SIGTERM
+            self.stop.request(signal.SIGTERM)
 
     def epoch(self, result: Any) -> None: ...
 

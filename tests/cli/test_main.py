@@ -379,9 +379,27 @@ def test_wrong_input_is_one_clear_line_and_its_exit_code(
 
 
 def test_debug_shows_the_traceback_and_changes_no_exit_code(mlpcli: Command) -> None:
-    done = mlpcli("--debug", "train", "nowhere.yaml")
-    assert "Traceback" in done.stderr
-    assert done.returncode == 2
+    for wrong in (["train", "nowhere.yaml"], ["train", "--bogus"], ["trian"]):
+        done = mlpcli("--debug", *wrong)
+        assert done.stderr.startswith("Traceback")
+        assert "\nerror: " in done.stderr
+        assert done.returncode == 2
+    assert mlpcli("--debug", "train", "--help").stderr == ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("eval", "--", "--debug"),
+        ("eval", "nowhere.npz", "--data-dir", "--debug"),
+        ("train", "nowhere.yaml", "--debug"),
+    ],
+)
+def test_debug_is_an_option_of_mlpcli_alone(mlpcli: Command, arguments: tuple[str, ...]) -> None:
+    done = mlpcli(*arguments)
+    assert done.returncode in (2, 5)
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
 
 
 def test_what_is_there_is_never_lost_without_force(mlpcli: Command, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a count of right answers can bear: intervals, a paired test, calibration."""
+"""Metrics of a classifier: accuracy and its interval, confusion, a paired test, calibration."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def wilson_interval(hits: int, count: int, level: float = 0.95) -> tuple[float, float]:
-    """Return the interval, in [0, 1], in which a share lies of which `hits` of `count` were seen.
+def wilson_interval(correct: int, count: int, level: float = 0.95) -> tuple[float, float]:
+    """Return the confidence interval, within [0, 1], of a proportion seen as `correct` / `count`.
 
-    The score interval of Wilson (1927): it stays within [0, 1] and holds for shares near the ends.
+    The score interval of E. B. Wilson (1927), J. Amer. Statist. Assoc. 22: unlike mean ± z·std it
+    holds near 0 and 1 as well. `count` is at least 1.
     """
     z2 = NormalDist().inv_cdf((1 + level) / 2) ** 2
-    middle = (hits + z2 / 2) / (count + z2)
-    half = math.sqrt(z2 * (hits * (count - hits) / count + z2 / 4)) / (count + z2)
-    share = hits / count  # at the ends rounding must not leave it outside
+    middle = (correct + z2 / 2) / (count + z2)
+    half = math.sqrt(z2 * (correct * (count - correct) / count + z2 / 4)) / (count + z2)
+    share = correct / count  # at the ends rounding must not leave it outside
     return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """`counts[i, j]` are the images of class i that were taken for class j."""
+    """`counts`, int64 (K, K): `counts[i, j]` images of class i were predicted as class j."""
 
     counts: NDArray[np.int64]
 
@@ -35,50 +36,48 @@ class Confusion:
 
     @property
     def accuracy(self) -> float:
-        """Share of images whose largest logit is that of their class, in [0, 1]."""
+        """Share of images whose class was predicted, in [0, 1]."""
         return float(np.trace(self.counts) / self.counts.sum())
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Where the accuracy on all such images lies, with 95% confidence."""
+        """The 95% confidence interval of the accuracy."""
         return wilson_interval(int(np.trace(self.counts)), self.count)
 
     @property
     def precision(self) -> NDArray[np.float64]:
-        """Of the images taken for a class, the share that belong to it; 0 where there are none."""
-        return self._share(self.counts.sum(axis=0))
+        """Per class (K,): share of its predictions that are correct; 0 where there are none."""
+        return np.diag(self.counts) / np.maximum(1, self.counts.sum(axis=0))
 
     @property
     def recall(self) -> NDArray[np.float64]:
-        """Of the images of a class, the share taken for it; 0 where there are none."""
-        return self._share(self.counts.sum(axis=1))
+        """Per class (K,): share of its images predicted as it; 0 where there are none."""
+        return np.diag(self.shares)
 
     @property
     def shares(self) -> NDArray[np.float64]:
-        """Of the images of a class, a row, the share taken for each; 0 where there are none."""
+        """`counts` as shares of each row (K, K), in [0, 1]; 0 where a class has no images."""
         shares: NDArray[np.float64] = self.counts / np.maximum(1, self.counts.sum(axis=1))[:, None]
         return shares
 
-    def _share(self, of: NDArray[np.int64]) -> NDArray[np.float64]:
-        return np.divide(np.diag(self.counts), of, out=np.zeros(len(of)), where=of > 0)
-
 
 def confusion_matrix(
-    labels: NDArray[np.intp], guesses: NDArray[np.intp], classes: int
+    labels: NDArray[np.intp], predictions: NDArray[np.intp], classes: int
 ) -> NDArray[np.int64]:
-    """Count labels (N,) by guesses (N,), as (classes, classes)."""
-    pairs = np.bincount(labels * classes + guesses, minlength=classes**2)
+    """Count images by label (N,) and prediction (N,), both in [0, K), as int64 (K, K)."""
+    pairs = np.bincount(labels * classes + predictions, minlength=classes**2)
     return pairs.reshape(classes, classes)
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """Return the two-sided p-value that two networks are equally often right.
+    """Return the two-sided p-value, in [0, 1], of two networks having the same accuracy.
 
-    Given are the images that only the one or only the other had right; the others say nothing.
-    The exact test of McNemar (1947): under equality each such image is a fair coin.
+    Given are the numbers of images that only the first and only the second classifies correctly.
+    The test of Q. McNemar (1947), Psychometrika 12, in its exact form: if the accuracies are the
+    same, the first number is binomial with probability ½.
     """
     count, fewer = only_first + only_second, min(only_first, only_second)
-    term = tail = 1  # whole numbers, since 2^count soon leaves the range of floats
+    term = tail = 1  # Python integers, since 2^count soon leaves the range of floats
     for k in range(fewer):
         term = term * (count - k) // (k + 1)
         tail += term
@@ -87,10 +86,11 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Images in bins of equal width by how sure the network was of its guess.
+    """Predictions in B bins of equal width by confidence, the probability of the predicted class.
 
-    `count` (n,), and of each bin that has images the mean `confidence` (n,) and the `accuracy`
-    (n,), NaN elsewhere; `error` is the mean distance of the two, by images (Guo et al. 2017).
+    `count`, int64 (B,); `confidence` and `accuracy`, float64 (B,): the means of each bin, NaN where
+    it is empty; `error`, in [0, 1]: the expected calibration error, the mean of |accuracy −
+    confidence| over bins weighted by their counts (Guo et al. 2017, arXiv:1706.04599).
     """
 
     count: NDArray[np.int64]
@@ -102,7 +102,7 @@ class Calibration:
 def calibration(
     confidence: NDArray[np.float64], correct: NDArray[np.bool_], bins: int = 10
 ) -> Calibration:
-    """Return how `confidence` (N,), in [0, 1], compares with being `correct` (N,)."""
+    """Compare the `confidence` (N,), in [0, 1], of predictions with whether they are `correct`."""
     which = np.minimum((confidence * bins).astype(int), bins - 1)
     count = np.bincount(which, minlength=bins)
 
@@ -110,6 +110,6 @@ def calibration(
         sums = np.bincount(which, values, minlength=bins)
         return np.divide(sums, count, out=np.full(bins, np.nan), where=count > 0)
 
-    sure, right = means(confidence), means(correct)
-    error = float(np.nansum(count * np.abs(sure - right)) / len(confidence))
-    return Calibration(count, sure, right, error)
+    mean_confidence, accuracy = means(confidence), means(correct)
+    error = float(np.nansum(count * np.abs(accuracy - mean_confidence)) / len(confidence))
+    return Calibration(count, mean_confidence, accuracy, error)

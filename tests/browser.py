@@ -1,4 +1,4 @@
-"""A real browser without a window, for what a person would see of a page."""
+"""A headless browser, to test pages as a person would see them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OPTIONS = (
 
 
 class Browser:
-    """A page at a width, and what became of it."""
+    """One tab: opens a page at a given width, and inspects it."""
 
     def __init__(self, driver: webdriver.Chrome) -> None:
         self.driver = driver
@@ -43,7 +43,7 @@ class Browser:
         dark: bool = False,
         printed: bool = False,
     ) -> None:
-        """Open a file as a window of so many pixels shows it, or as paper does."""
+        """Open a file in a window of this size in CSS pixels, or as it would be printed."""
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         media = {"media": "print" if printed else "", "features": [scheme]}
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
@@ -56,11 +56,11 @@ class Browser:
         return self.driver.execute_script(f"return {expression}")
 
     def screenshot(self) -> bytes:
-        """Return what is seen, as a PNG."""
+        """Return the window's content as a PNG."""
         return self.driver.get_screenshot_as_png()
 
     def console(self) -> list[str]:
-        """Return what the page has complained of since it was last asked."""
+        """Return the console messages since the last call."""
         return [entry["message"] for entry in self.driver.get_log("browser")]
 
 

@@ -1,4 +1,4 @@
-"""Intervals, the paired test and calibration, against figures worked out in another way."""
+"""Metrics against other derivations: by hand, by enumeration, from the literature."""
 
 from __future__ import annotations
 
@@ -17,19 +17,21 @@ def test_the_interval_holds_the_share_as_often_as_it_says() -> None:
     """Over all outcomes of 200 images, each weighted by how likely it is."""
     for share in (0.1, 0.6, 0.9):
         covered = 0.0
-        for hits in range(201):
-            low, high = wilson_interval(hits, 200)
+        for correct in range(201):
+            low, high = wilson_interval(correct, 200)
             if low <= share <= high:
-                covered += math.comb(200, hits) * share**hits * (1 - share) ** (200 - hits)
+                covered += math.comb(200, correct) * share**correct * (1 - share) ** (200 - correct)
         assert covered == pytest.approx(0.95, abs=0.015)
 
 
 @given(st.integers(1, 10**6), st.floats(0, 1))
 @example(65535, 1.0)
-def test_an_interval_lies_within_0_and_1_and_around_what_was_seen(count: int, share: float) -> None:
-    hits = round(share * count)
-    low, high = wilson_interval(hits, count)
-    assert 0 <= low <= hits / count <= high <= 1
+def test_an_interval_lies_within_0_and_1_and_around_the_observed_share(
+    count: int, share: float
+) -> None:
+    correct = round(share * count)
+    low, high = wilson_interval(correct, count)
+    assert 0 <= low <= correct / count <= high <= 1
     assert low < high
     assert (high - low) < 4 / math.sqrt(count)
 
@@ -49,7 +51,7 @@ def test_the_paired_test_counts_all_outcomes_at_least_as_uneven(one: int, other:
     assert mcnemar(one, other) == mcnemar(other, one)
 
 
-def test_the_paired_test_bears_as_many_images_as_there_are() -> None:
+def test_the_paired_test_is_exact_for_thousands_of_images() -> None:
     assert mcnemar(0, 0) == 1
     assert mcnemar(5000, 5000) == 1
     assert mcnemar(5100, 4900) == pytest.approx(math.erfc(199 / math.sqrt(2 * 10_000)), rel=1e-2)
@@ -67,7 +69,7 @@ def test_calibration_by_hand() -> None:
     assert found.error == pytest.approx((0.05 + 0.5 + 0.92) / 5)
 
 
-def test_who_is_as_often_right_as_sure_has_no_error() -> None:
+def test_accuracy_equal_to_confidence_is_no_calibration_error() -> None:
     rng = np.random.default_rng(0)
     confidence = rng.random(200_000)
     correct = rng.random(200_000) < confidence

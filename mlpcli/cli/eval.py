@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     type=click.Choice(["test", "val", "train"]),
     default="test",
     show_default=True,
-    help="Which images.",
+    help="Split to evaluate on.",
 )
 @options.data_dir
 @options.as_json
@@ -84,13 +84,13 @@ def _document(split: str, result: Evaluation, names: tuple[str, ...]) -> dict[st
 
 
 def _print_table(split: str, result: Evaluation, names: tuple[str, ...]) -> None:
-    """The figures, and a row a class: its recall and precision, then what its images became."""
+    """Print loss and accuracy, then recall, precision and confusion matrix, one row per class."""
     low, high = result.interval
     click.echo(
         f"{split}: {result.count:,} images, loss {result.loss:.4f}, accuracy "
         f"{result.accuracy:.2%} ({low:.1%} to {high:.1%} at 95%)"
     )
-    click.echo("a row a class: its recall and precision, then what its images were taken for")
+    click.echo("confusion matrix: rows are true classes, columns are predicted classes")
     click.echo()
     width = max(len(name) for name in names)
     head = "".join(f"{name[:4]:>5}" for name in names)
@@ -100,15 +100,15 @@ def _print_table(split: str, result: Evaluation, names: tuple[str, ...]) -> None
     for i, (name, recall, precision, row) in enumerate(figures):
         drawn = click.style(f"{bar(recall, BAR):{BAR}}", fg="blue")
         cells = "".join(
-            _cell(count, share, HITS if i == j else MISSES)
+            _cell(count, share, CORRECT if i == j else WRONG)
             for j, (count, share) in enumerate(zip(*row, strict=True))
         )
         click.echo(f"{name:{width}} {recall:6.1%} {drawn} {precision:6.1%}{cells}")
 
 
-# Backgrounds on a terminal, of 256 colours, from a share of a class's images on.
-HITS = {0.0: 17, 0.4: 18, 0.6: 19, 0.8: 20}
-MISSES = {0.04: 52, 0.08: 88, 0.16: 124}
+# Terminal backgrounds, of 256 colours, by the least share of a class's images they stand for.
+CORRECT = {0.0: 17, 0.4: 18, 0.6: 19, 0.8: 20}
+WRONG = {0.04: 52, 0.08: 88, 0.16: 124}
 WHITE, BAR = 231, 5
 
 

@@ -1,4 +1,4 @@
-"""`mlpcli predict`: what a checkpoint's network takes pictures for."""
+"""`mlpcli predict`: classify images with a checkpoint's network."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ COLUMNS = 80
     type=click.IntRange(min=1),
     default=3,
     show_default=True,
-    help="How many classes of each picture, the most probable first.",
+    help="Number of classes per image, the most probable first.",
 )
 @options.as_json
 @options.verbosity
 def predict(checkpoint: Path, images: tuple[Path, ...], top: int, as_json: bool) -> None:
-    """Say what each IMAGE shows to CHECKPOINT, a .npz file or a run's folder (then its best).
+    """Classify each IMAGE with CHECKPOINT, a .npz file or a run's folder (then its best).
 
-    A picture may have any format and size: it is turned upright, put on white where it is
-    transparent, and its middle square is resized to 32×32.
+    An image may have any format and size: it is rotated upright, put on white where it is
+    transparent, and its central square is resized to 32×32.
 
     The probabilities are those of the loss that trained the network. With softmax_cross_entropy
-    they sum to 100%; with the others each class has one of its own, and they need not.
+    they sum to 100%; with the others each class has an independent one, and they need not.
 
-    Needs Pillow: pip install 'mlpcli[images]'. Exits with 4 if a picture cannot be read, after the
-    others.
+    Needs Pillow: pip install 'mlpcli[images]'. Exits with 4 if an image cannot be read, after the
+    others are classified.
 
     \b
     mlpcli predict runs/note-1 cat.jpg
@@ -53,26 +53,26 @@ def predict(checkpoint: Path, images: tuple[Path, ...], top: int, as_json: bool)
     """
     environment.set_threads(None)
     with options.needs("images"):
-        from mlpcli.cifar10 import images as pictures
+        from mlpcli.cifar10.images import read as read_image
     import numpy as np
 
     from mlpcli.runs import checkpoint as checkpoints
     from mlpcli.runs import folder as runs
-    from mlpcli.runs import inference as evaluation
+    from mlpcli.runs import inference
 
     saved = checkpoints.load(runs.best_of(checkpoint))
     read: dict[int, NDArray[np.uint8]] = {}
     errors: dict[int, DataError] = {}
     for number, path in enumerate(images):
         try:
-            read[number] = pictures.read(path)
+            read[number] = read_image(path)
         except DataError as error:
             if len(images) == 1:
                 raise
             errors[number] = error
             click.echo(f"warning: {printable(str(error))}", err=True)
     stack = np.array(list(read.values()), np.uint8).reshape(-1, 3072)
-    probs = dict(zip(read, evaluation.predict(saved, stack), strict=True))
+    probs = dict(zip(read, inference.predict(saved, stack), strict=True))
     if as_json:
         options.print_json(
             {
@@ -88,7 +88,7 @@ def predict(checkpoint: Path, images: tuple[Path, ...], top: int, as_json: bool)
         for number, row in probs.items():
             _print(images[number], _top(row, saved.label_names, top), saved.label_names)
     if errors:
-        raise DataError(f"{len(errors)} of {len(images)} pictures cannot be read")
+        raise DataError(f"{len(errors)} of {len(images)} images cannot be read")
 
 
 def _top(probs: NDArray[np.float64], names: tuple[str, ...], top: int) -> list[dict[str, Any]]:
@@ -98,7 +98,7 @@ def _top(probs: NDArray[np.float64], names: tuple[str, ...], top: int) -> list[d
 
 
 def _print(path: Path, classes: list[dict[str, Any]], names: tuple[str, ...]) -> None:
-    """A picture's name, then a row a class: its probability and a bar of it."""
+    """Print an image's name, then one row per class: its probability, as a bar too."""
     click.echo(printable(str(path)))
     width = max(map(len, names))
     for entry in classes:

@@ -1,4 +1,4 @@
-"""`mlpcli report`: a page about runs."""
+"""`mlpcli report`: an HTML report on runs."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from mlpcli.runs import folder as runs
     "--out",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Where the page is written.  [default: report.html in the first folder]",
+    help="File to write.  [default: report.html in the first folder]",
 )
 @options.data_dir
 @options.verbosity
 def report(folders: tuple[Path, ...], out: Path | None, data_dir: Path | None) -> None:
-    """Write one HTML page about RUN: curves, figures, weights, images.
+    """Write an HTML report on RUN: curves, metrics, weights, test images.
 
-    RUN is a run's folder, or a sweep's with all its runs. Of several runs the page compares
+    RUN is a run's folder, or a sweep's with all its runs. Of several runs the report compares
     curves and accuracies, and shows the best by validation accuracy in detail. It needs the test
-    images, for the figures that are reported of them.
+    images, to evaluate that run's best network.
 
     \b
     mlpcli report runs/note-1

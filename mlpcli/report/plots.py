@@ -1,4 +1,4 @@
-"""Plots, as SVG whose colours are CSS variables, so that they suit light and dark pages alike."""
+"""Plots as SVG, coloured by CSS variables, so that they suit light and dark pages."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ COLORS = {
     "--ink": ("#1d2430", "#e7ebf2"),
     "--grid": ("#d5dae1", "#3a4351"),
 }
-LINES = 8  # of them that have a colour of their own; the others are as faint as the grid
-GROUND = {"--page": ("#fbfbfa", "#12161c")}
+LINES = 8  # lines with a colour of their own; all others have the grid's
+BACKGROUND = {"--page": ("#fbfbfa", "#12161c")}
 INK, GRID = COLORS["--ink"][0], COLORS["--grid"][0]
 STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: to be read aloud, searched and copied
@@ -51,7 +51,7 @@ class Line:
     """One curve: values by epoch, None where there is none."""
 
     values: Sequence[float | None]
-    color: int = 1  # as in --line-1; beyond the last, as faint as the grid
+    color: int = 1  # as in --line-1; above LINES, the grid's
     dashed: bool = False
     label: str = ""
 
@@ -94,7 +94,7 @@ def curves(lines: Sequence[Line], title: str, *, percent: bool = False, log: boo
 
 @styled
 def reliability(found: Calibration, title: str) -> str:
-    """Return an SVG of accuracy by confidence, beside the diagonal, over how many images."""
+    """Return an SVG of a reliability diagram, above the number of images in each bin."""
     figure, (axes, below) = new_figure(rows=2)
     axes.set_title(title, loc="left", fontsize=10, color=INK)
     bins, edges = len(found.count), np.linspace(0, 1, len(found.count) + 1)
@@ -106,7 +106,7 @@ def reliability(found: Calibration, title: str) -> str:
     axes.set_ylabel("accuracy")
     axes.tick_params(labelbottom=False)
     below.bar(middles, found.count, width, color=blue, alpha=0.45)
-    below.set_xlabel("probability of the guessed class")
+    below.set_xlabel("confidence (probability of the predicted class)")
     below.set_ylabel("images")
     for each in (axes, below):
         each.set_xlim(0, 1)
@@ -114,7 +114,7 @@ def reliability(found: Calibration, title: str) -> str:
 
 
 def new_figure(rows: int = 1, size: tuple[float, float] = (4.4, 3.0)) -> tuple[Figure, Any]:
-    """Return a figure of `size` inches and its axes, plain and without a ground of their own."""
+    """Return a figure of `size` inches and its axes, plain and on a transparent background."""
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(rows, height_ratios=[3, 1][:rows])
     for each in np.atleast_1d(axes):
@@ -131,14 +131,14 @@ def new_figure(rows: int = 1, size: tuple[float, float] = (4.4, 3.0)) -> tuple[F
 
 
 def svg(figure: Figure, title: str) -> str:
-    """Return an SVG element, named `title` for whoever does not see it."""
+    """Return an SVG element, labelled `title` for screen readers."""
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     drawn = text.getvalue()
     drawn = drawn[drawn.index("<svg") :]
     drawn = re.sub(r"<metadata>.*?</metadata>", "", drawn, flags=re.DOTALL)
     drawn = drawn.replace("'DejaVu Sans'", "system-ui, sans-serif")
-    # Names of parts must not meet those of another plot on the same page.
+    # Identifiers must differ from those of other plots on the same page.
     own = hashlib.sha256(drawn.encode()).hexdigest()[:8]
     drawn = re.sub(r'( id="|="#|url\(#)', rf"\g<1>{own}-", drawn)
     for variable, (light, _) in COLORS.items():
@@ -148,9 +148,9 @@ def svg(figure: Figure, title: str) -> str:
 
 
 def standing_alone(drawn: str) -> str:
-    """Return an SVG as a file of its own, with its colours and its ground, light and dark."""
+    """Return an SVG as a file of its own, with colours and background, light and dark."""
     light, dark = (
-        "".join(f"{variable}:{pair[i]};" for variable, pair in (COLORS | GROUND).items())
+        "".join(f"{variable}:{pair[i]};" for variable, pair in (COLORS | BACKGROUND).items())
         for i in (0, 1)
     )
     style = (
@@ -160,23 +160,23 @@ def standing_alone(drawn: str) -> str:
     return re.sub(r"(<svg[^>]*>)", rf"\1{style}", drawn, count=1)
 
 
-def template(weights: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return the picture (32, 32, 3) of a unit's weights (3072,): grey is 0, a channel each.
+def weights_as_rgb(weights: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return a unit's weights (3072,) as an image (32, 32, 3), where grey is 0.
 
-    Scaled so that the largest hundredth is cut off: a few weights must not hide the others.
+    The scale is the 99th percentile of their magnitudes: a few must not hide the others.
     """
     largest = np.quantile(np.abs(weights), 0.99) or 1.0
     scaled = np.clip(weights / largest, -1, 1)
-    return picture(np.round(127.5 + 127.5 * scaled).astype(np.uint8))
+    return as_rgb(np.round(127.5 + 127.5 * scaled).astype(np.uint8))
 
 
-def picture(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def as_rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return a flattened image (3072,), channel-planar, as (32, 32, 3)."""
     return pixels.reshape(3, 32, 32).transpose(1, 2, 0)
 
 
 def png(image: NDArray[np.uint8]) -> str:
-    """Return an image (32, 32, 3) as a data address for a page."""
+    """Return an image, uint8 (32, 32, 3), as a PNG in a `data:` URL."""
     file = io.BytesIO()
     imsave(file, np.ascontiguousarray(image), format="png")
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

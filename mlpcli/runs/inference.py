@@ -1,4 +1,4 @@
-"""What a network makes of images: its probabilities, and how good it is on a split."""
+"""Inference with a saved network: class probabilities of images, metrics on a split."""
 
 from __future__ import annotations
 

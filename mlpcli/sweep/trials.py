@@ -9,7 +9,6 @@ import csv
 import io
 import json
 import re
-import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from mlpcli.errors import ConfigError
 from mlpcli.files import replacing
 from mlpcli.runs import folder as runs
 from mlpcli.runs.folder import Run
+from mlpcli.runs.seeds import SeedAccuracies
 from mlpcli.sweep.plan import TRIAL, Sweep, Trial
 
 CSV = "sweep.csv"
@@ -125,28 +125,19 @@ def write_csv(path: Path, sweep: Sweep, entries: Iterable[Entry]) -> None:
 
 @dataclass(frozen=True)
 class Ranked:
-    """A configuration and the validation accuracy of its trials, one for each seed."""
+    """A configuration, the validation accuracies of its trials, and how many of them failed."""
 
     values: dict[str, Any]
-    accuracies: list[float]
+    accuracy: SeedAccuracies
     failed: int
-
-    @property
-    def mean(self) -> float | None:
-        return statistics.fmean(self.accuracies) if self.accuracies else None
-
-    @property
-    def deviation(self) -> float | None:
-        """Return the standard deviation over seeds, as of a sample; None for a single one."""
-        return statistics.stdev(self.accuracies) if len(self.accuracies) > 1 else None
 
     def row(self) -> dict[str, Any]:
         """Return it as JSON holds it."""
         return {
             **self.values,
-            "val_accuracy": self.mean,
-            "deviation": self.deviation,
-            "seeds": len(self.accuracies),
+            "val_accuracy": self.accuracy.mean,
+            "std": self.accuracy.std,
+            "seeds": len(self.accuracy.values),
             "failed": self.failed,
         }
 
@@ -161,17 +152,17 @@ def ranking(entries: Iterable[Entry]) -> list[Ranked]:
         outcomes = [entry.outcome for entry in group if entry.outcome is not None]
         accuracies = [o.summary["val_accuracy"] for o in outcomes if o.summary is not None]
         failed = len(outcomes) - len(accuracies)
-        ranked.append(Ranked(group[0].trial.values, accuracies, failed))
-    return sorted(ranked, key=lambda one: -1 if one.mean is None else one.mean, reverse=True)
+        ranked.append(Ranked(group[0].trial.values, SeedAccuracies(accuracies), failed))
+    return sorted(ranked, key=lambda one: one.accuracy.rank, reverse=True)
 
 
 def table(sweep: Sweep, ranked: list[Ranked]) -> str:
-    """Return a row a configuration."""
+    """Return the ranking as text, one row per configuration."""
     rows = [[*short_names(sweep.keys), "validation accuracy", "seeds"]]
     for one in ranked:
-        accuracy = "failed" if one.mean is None else f"{one.mean:.2%}"
-        accuracy += "" if one.deviation is None else f" ± {100 * one.deviation:.2f}"
-        seeds = f"{len(one.accuracies)}" + (f", {one.failed} failed" if one.failed else "")
+        succeeded = len(one.accuracy.values)
+        accuracy = str(one.accuracy) if succeeded else "failed"
+        seeds = f"{succeeded}" + (f", {one.failed} failed" if one.failed else "")
         rows.append([*map(text, one.values.values()), accuracy, seeds])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows)

@@ -1,4 +1,4 @@
-"""`mlpcli predict` as a shell sees it: the network's own answer for a picture, whatever it is."""
+"""`mlpcli predict` from a shell: the network's own prediction for an image of any kind."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from PIL import Image
 from mlpcli.cifar10 import synthetic
 from mlpcli.config.loading import DataConfig
 from mlpcli.data import dataset
-from mlpcli.runs import checkpoint
-from mlpcli.runs import inference as evaluation
+from mlpcli.runs import checkpoint, inference
 from mlpcli.runs.checkpoint import Checkpoint
 
 
@@ -33,12 +32,12 @@ def saved(tmp_path: Path) -> Path:
     return path
 
 
-def write_picture(path: Path, image: np.ndarray) -> None:
-    """Write an image of the data set, uint8 (3072,), as a picture."""
+def write_image(path: Path, image: np.ndarray) -> None:
+    """Write an image of the data set, uint8 (3072,), as a file that Pillow reads."""
     Image.fromarray(image.reshape(3, 32, 32).transpose(1, 2, 0)).save(path)
 
 
-def test_a_test_image_as_a_picture_gives_exactly_the_networks_own_prediction(
+def test_a_test_image_as_a_file_gives_exactly_the_networks_own_prediction(
     mlpcli: Command, saved: Path, shapes_dir: Path, tmp_path: Path
 ) -> None:
     split = dataset.load_test(DataConfig(dir=str(shapes_dir))).splits["test"]
@@ -46,17 +45,17 @@ def test_a_test_image_as_a_picture_gives_exactly_the_networks_own_prediction(
         own = network(loss)
         checkpoint.save(saved, own)
         for row in split.rows[:3]:
-            write_picture(tmp_path / "a.png", split.images[row])
+            write_image(tmp_path / "a.png", split.images[row])
             done = mlpcli("predict", saved, "a.png", "--json", "--top", 99)
-            (picture,) = json.loads(done.stdout)["images"]
-            assert picture["file"] == "a.png"
-            found = {entry["name"]: entry["probability"] for entry in picture["classes"]}
-            (probs,) = evaluation.predict(own, split.images[row : row + 1])
+            (image,) = json.loads(done.stdout)["images"]
+            assert image["file"] == "a.png"
+            found = {entry["name"]: entry["probability"] for entry in image["classes"]}
+            (probs,) = inference.predict(own, split.images[row : row + 1])
             assert found == dict(zip(own.label_names, map(float, probs), strict=True))
             assert list(found.values()) == sorted(probs, reverse=True)
 
 
-def test_several_pictures_are_short_blocks_within_80_columns(
+def test_several_images_are_short_blocks_within_80_columns(
     mlpcli: Command, saved: Path, tmp_path: Path
 ) -> None:
     for name in ("a.jpg", "b.gif", "-c.png"):
@@ -73,29 +72,29 @@ def test_several_pictures_are_short_blocks_within_80_columns(
     assert all(len(line) == 80 for line in certain)
 
 
-def test_a_bad_picture_among_others_is_reported_and_they_are_predicted(
+def test_an_unreadable_image_is_reported_and_the_others_are_classified(
     mlpcli: Command, saved: Path, tmp_path: Path
 ) -> None:
     Image.new("RGB", (50, 40), "teal").save(tmp_path / "a.png")
-    (tmp_path / "torn\x1b[31m.png").write_bytes((tmp_path / "a.png").read_bytes()[:60])
-    arguments = ("predict", saved, "none.png", "a.png", "torn\x1b[31m.png", "--top", 1)
+    (tmp_path / "truncated\x1b[31m.png").write_bytes((tmp_path / "a.png").read_bytes()[:60])
+    arguments = ("predict", saved, "none.png", "a.png", "truncated\x1b[31m.png", "--top", 1)
     done = mlpcli(*arguments)
     assert done.returncode == 4
     assert done.stdout.splitlines()[0] == "a.png"
     assert len(done.stdout.splitlines()) == 2
     first, second, last = done.stderr.splitlines()
     assert first == "warning: none.png: no such image"
-    assert second.startswith(r"warning: torn\x1b[31m.png: cannot be read as an image: ")
-    assert last == "error: 2 of 3 pictures cannot be read"
+    assert second.startswith(r"warning: truncated\x1b[31m.png: cannot be read as an image: ")
+    assert last == "error: 2 of 3 images cannot be read"
 
     done = mlpcli(*arguments, "--json")
     assert done.returncode == 4
-    none, good, torn = json.loads(done.stdout)["images"]
+    none, good, truncated = json.loads(done.stdout)["images"]
     assert (none["file"], none["error"]) == ("none.png", "none.png: no such image")
-    assert [len(good["classes"]), "error" in good, "error" in torn] == [1, False, True]
+    assert [len(good["classes"]), "error" in good, "error" in truncated] == [1, False, True]
 
 
-def test_every_picture_may_be_bad(mlpcli: Command, saved: Path) -> None:
+def test_every_image_may_be_unreadable(mlpcli: Command, saved: Path) -> None:
     done = mlpcli("predict", saved, "x.png", "y.png", "--json")
     assert done.returncode == 4
     assert [set(image) for image in json.loads(done.stdout)["images"]] == [{"file", "error"}] * 2

@@ -118,6 +118,7 @@ def test_a_sweep_reports_what_failed_finishes_the_rest_and_goes_on_with_no_more_
         row["val_accuracy"] for row in found
     ]
     assert [one["seeds"] for one in document["ranking"]] == [2, 2, 0]
+    assert [one["std"] is None for one in document["ranking"]] == [False, False, True]
 
     write_sweep(tmp_path, SHORT)
     last = mlpcli(*sweep, "--quiet", env=watched)

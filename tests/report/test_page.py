@@ -1,4 +1,4 @@
-"""The report: figures that are those of `eval`, pictures of every network, in a real browser."""
+"""The report: the figures of `eval`, the weights and images of any network, in a real browser."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_its_figures_are_those_of_eval() -> None:
     evaluated = json.loads(call([*MLPCLI, "eval", str(trained("note")), "--json"], Path()).stdout)
     text = page_of("note")
     assert f"<dd>{evaluated['accuracy']:.2%}</dd>" in text
-    cells = re.findall(r'<td(?: class="hit")? style="--share[^>]*>(\d+)</td>', text)
+    cells = re.findall(r'<td(?: class="correct")? style="--share[^>]*>(\d+)</td>', text)
     assert (
         np.reshape([int(cell) for cell in cells], (10, 10)).tolist()
         == (evaluated["confusion_matrix"])
@@ -88,7 +88,7 @@ def test_a_page_needs_no_network_and_is_the_same_each_time(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["note", "fast", "deep", "logistic"])
-def test_templates_are_the_weights_of_the_first_layer_on_pixels(name: str) -> None:
+def test_first_layer_images_are_its_weights_on_pixels(name: str) -> None:
     saved = checkpoint.load(trained(name) / "checkpoints/best.npz").named_params
     shown = re.findall(
         r'<img src="data:image/png;base64,([^"]+)"[^>]*alt="weights of', page_of(name)
@@ -97,19 +97,19 @@ def test_templates_are_the_weights_of_the_first_layer_on_pixels(name: str) -> No
     if "W2" in saved:
         order = np.argsort(-np.linalg.norm(saved["W2"], axis=1), kind="stable")[:96]
     assert len(shown) == len(order)
-    for picture, unit in zip(shown, order, strict=True):
-        pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(picture))))[:, :, :3]
+    for image, unit in zip(shown, order, strict=True):
+        pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(image))))[:, :, :3]
         weights = saved["W1"][:, unit].reshape(3, 32, 32).transpose(1, 2, 0)
         clear = np.abs(weights) > np.abs(weights).max() / 100
         assert ((pixels > 127.5) == (weights > 0))[clear].all()
         assert pixels.max() == 255 or pixels.min() == 0
 
 
-def test_the_surest_images_are_shown_with_the_probability_of_each_class() -> None:
+def test_the_most_confident_are_shown_with_the_probability_of_each_class() -> None:
     probs, truth = probs_of(trained("note")), labels()
-    right = probs.argmax(axis=1) == truth
-    surest = np.argsort(-probs.max(axis=1))
-    expected = [*surest[right[surest]][:12], *surest[~right[surest]][:12]]
+    correct = probs.argmax(axis=1) == truth
+    order = np.argsort(-probs.max(axis=1))  # by confidence
+    expected = [*order[correct[order]][:12], *order[~correct[order]][:12]]
     text = page_of("note")
     assert [int(n) for n in re.findall(r'alt="test image (\d+):', text)] == expected
     assert text.count('class="probs"') == len(expected)
@@ -118,15 +118,15 @@ def test_the_surest_images_are_shown_with_the_probability_of_each_class() -> Non
     np.testing.assert_allclose(found, probs[expected], atol=0.006)
 
 
-def test_seeds_are_taken_together_and_the_best_two_are_compared_image_by_image() -> None:
+def test_seeds_are_grouped_and_the_best_two_are_compared_image_by_image() -> None:
     text = page_of("slower", "note", "another seed")
     assert "3 runs of 2 configurations" in text
     accuracies = [
         json.loads((trained(name) / "summary.json").read_text())["val_accuracy"]
         for name in ("note", "another seed", "slower")
     ]
-    mean, deviation = statistics.mean(accuracies[:2]), statistics.stdev(accuracies[:2])
-    first = text.index(f"{mean:.2%} ± {100 * deviation:.2f}")
+    mean, std = statistics.mean(accuracies[:2]), statistics.stdev(accuracies[:2])
+    first = text.index(f"{mean:.2%} ± {100 * std:.2f}")
     assert first < text.index(f"<td>{accuracies[2]:.2%}</td>"), "not the best first"
     assert ">learning_rate 0.1<" in text.replace("</span>", ">")
     assert ">learning_rate 0.01<" in text.replace("</span>", ">")
@@ -136,12 +136,13 @@ def test_seeds_are_taken_together_and_the_best_two_are_compared_image_by_image()
     one, other = (probs_of(trained(name)).argmax(axis=1) == labels() for name in (best, "slower"))
     only_one, only_other = int((one & ~other).sum()), int((other & ~one).sum())
     words = " ".join(text.split())
-    assert f"{only_one} are right for" in words
-    assert f"alone and {only_other} for" in words
-    assert f"with probability {mcnemar(only_one, only_other):.2g} (McNemar" in words
+    assert f"{only_one} are classified correctly only by note-1 and {only_other} only by" in words
+    p = mcnemar(only_one, only_other)
+    assert f"with probability {p:.2g} (exact McNemar test)" in words
+    assert ("the accuracies of these two networks differ." in words) == (p < 0.05)
 
 
-def test_the_test_images_are_read_for_the_best_two_alone() -> None:
+def test_only_the_best_two_are_evaluated_on_the_test_images() -> None:
     """More figures of the test images would be an invitation to choose by them."""
     text = page_of("logistic", "slower", "note", "deep")
     table = text[text.index("<tbody>") : text.index("</tbody>")]
@@ -175,10 +176,10 @@ def test_a_folder_of_runs_is_all_that_have_finished_an_epoch(
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "sweep" / "report.html").read_text()
     assert "2 runs of 2 configurations" in text
-    assert "The best: trial-2" in text
+    assert "Best run: trial-2" in text
 
 
-def test_what_cannot_be_reported_is_one_clear_line(
+def test_a_run_that_cannot_be_reported_is_one_clear_line(
     mlpcli: Command, without: Without, tmp_path: Path
 ) -> None:
     run = tmp_path / "runs" / "note-1"
@@ -230,7 +231,7 @@ PAGES = {
 @needs_chromium
 @pytest.mark.parametrize("width", [400, 1400])
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_is_whole_in_a_browser(
+def test_a_page_is_complete_in_a_browser(
     chromium: Browser, tmp_path: Path, name: str, width: int
 ) -> None:
     path = tmp_path / "report.html"

@@ -1,4 +1,4 @@
-"""What a network makes of images, against the equations in float64."""
+"""Predictions of a saved network against the equations in float64."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_probabilities_of_a_float32_network_are_float64_from_its_logits() -> Non
     np.testing.assert_array_equal(probs[:BATCH_SIZE].argmax(axis=1), logits.argmax(axis=1))
 
 
-def test_weights_that_overflow_are_an_error_and_no_probability() -> None:
+def test_weights_that_overflow_are_an_error() -> None:
     saved = checkpoint("softmax_cross_entropy", "float32")
     saved.named_params["b1"][:], saved.named_params["W2"][:] = 100, 1e38  # five units of 1: 5e38
     with pytest.raises(CheckpointError, match="overflow"):

@@ -1,0 +1,168 @@
+"""What a report compares: runs by validation accuracy, seeds together, the best on test images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlpcli.config import loading as config
+from mlpcli.config.loading import UNLEARNED, Config, differences, learned, short_names, text
+from mlpcli.data.dataset import Split
+from mlpcli.errors import CheckpointError, printable
+from mlpcli.metrics import Confusion, confusion_matrix, mcnemar
+from mlpcli.runs import checkpoint
+from mlpcli.runs.checkpoint import Checkpoint
+from mlpcli.runs.folder import Run
+from mlpcli.runs.inference import predict, split_for
+from mlpcli.runs.seeds import SeedAccuracies
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """What a run's folder says of its training: configuration and metrics of each epoch."""
+
+    run: Run
+    config: Config
+    epochs: list[dict[str, float | None]]
+
+    @property
+    def name(self) -> str:
+        return printable(self.run.folder.resolve().name)
+
+    @property
+    def val_accuracy(self) -> float | None:
+        """The highest of all epochs; None without validation."""
+        accuracies = self.column("val/accuracy")
+        return None if accuracies[-1] is None else max(each or 0.0 for each in accuracies)
+
+    @property
+    def seconds(self) -> float:
+        return sum(each or 0.0 for each in self.column("seconds"))
+
+    def column(self, name: str) -> list[float | None]:
+        return [row[name] for row in self.epochs]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ only in the seed, the best first."""
+
+    runs: list[TrainedRun]
+
+    @property
+    def accuracy(self) -> SeedAccuracies:
+        accuracies = (each.val_accuracy for each in self.runs)
+        return SeedAccuracies([each for each in accuracies if each is not None])
+
+
+@dataclass(frozen=True)
+class EvaluatedRun:
+    """A run whose best network has classified the test images; `probs` (N, K) per class."""
+
+    trained: TrainedRun
+    saved: Checkpoint
+    test: Split
+    probs: NDArray[np.float64]
+
+    @cached_property
+    def predictions(self) -> NDArray[np.intp]:
+        """The most probable classes (N,)."""
+        return self.probs.argmax(axis=1)
+
+    @property
+    def confidence(self) -> NDArray[np.float64]:
+        """The probabilities of the predicted classes (N,)."""
+        return self.probs.max(axis=1)
+
+    @property
+    def correct(self) -> NDArray[np.bool_]:
+        return self.predictions == self.test.labels
+
+    @property
+    def confusion(self) -> Confusion:
+        classes = len(self.saved.label_names)
+        return Confusion(confusion_matrix(self.test.labels, self.predictions, classes))
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two networks on the same test images: how many only one of them classifies correctly."""
+
+    first: EvaluatedRun
+    second: EvaluatedRun
+
+    @property
+    def only_first(self) -> int:
+        return int((self.first.correct & ~self.second.correct).sum())
+
+    @property
+    def only_second(self) -> int:
+        return int((self.second.correct & ~self.first.correct).sum())
+
+    @property
+    def p(self) -> float:
+        return mcnemar(self.only_first, self.only_second)
+
+
+def read(run: Run) -> TrainedRun:
+    """Read a run's folder; raises CheckpointError where no epoch is finished."""
+    epochs = run.epochs()
+    if not epochs:
+        raise CheckpointError(f"{run.folder}: has not finished an epoch yet")
+    return TrainedRun(run, config.load(run.config), epochs)
+
+
+def grouped(runs: Iterable[TrainedRun]) -> list[Group]:
+    """Group runs that differ only in the seed, by mean validation accuracy, the best first."""
+    groups: dict[tuple[Any, ...], list[TrainedRun]] = {}
+    for each in runs:
+        groups.setdefault(learned(replace(each.config, seed=0)), []).append(each)
+    ranked = [
+        Group(sorted(same, key=lambda each: each.val_accuracy or 0.0, reverse=True))
+        for same in groups.values()
+    ]
+    return sorted(ranked, key=lambda group: group.accuracy.rank, reverse=True)
+
+
+def best_two(groups: list[Group]) -> list[TrainedRun]:
+    """Return the best runs of the best two configurations, or of the only one its best two."""
+    return groups[0].runs[:2] if len(groups) == 1 else [group.runs[0] for group in groups[:2]]
+
+
+def labels(groups: list[Group]) -> list[str]:
+    """Name each configuration, and add the values in which it differs from others of its name.
+
+    A name that all of them have, as the trials of a sweep, is left out.
+    """
+    configs = [group.runs[0].config for group in groups]
+    named = len({each.name for each in configs}) > 1 or len(configs) == 1
+
+    def label(own: Config) -> str:
+        namesakes = [each for each in configs if each.name == own.name]
+        changed = (differences(own, each).keys() for each in namesakes)
+        keys = sorted(set().union(*changed) - UNLEARNED - {"seed"})
+        named_values = zip(short_names(keys), (attrgetter(key)(own) for key in keys), strict=True)
+        parts = [f"{name} {text(value)}" for name, value in named_values]
+        return ", ".join([own.name, *parts] if named else parts)
+
+    return [label(each) for each in configs]
+
+
+def evaluate(trained: TrainedRun, data_dir: str | None) -> EvaluatedRun:
+    """Classify the test images, of `data_dir` if given, with a run's best network."""
+    saved = checkpoint.load(trained.run.best)
+    data = saved.config.data if data_dir is None else replace(saved.config.data, dir=data_dir)
+    split = split_for(saved, "test", data)
+    return EvaluatedRun(trained, saved, split, predict(saved, split.images))
+
+
+def paired(first: EvaluatedRun, second: EvaluatedRun) -> Pair | None:
+    """Pair two networks; None where their test images are not the same."""
+    same = np.array_equal(first.test.images, second.test.images)
+    return Pair(first, second) if same else None

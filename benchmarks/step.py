@@ -246,7 +246,7 @@ def run_mlpcli() -> dict[str, Any]:
     training = Training(settings, Dataset({"train": problem.split, "val": nothing}, names, ""))
     for name, view in training.model.network.named_params.items():
         view[...] = getattr(problem, name)
-    training.rng.bit_generator.state = np.random.default_rng(SEED).bit_generator.state
+    training.streams["order"].bit_generator.state = np.random.default_rng(SEED).bit_generator.state
     sums, times = [0.0], {}
 
     def on_step(progress: Progress) -> None:

@@ -52,12 +52,12 @@ def train_with_torch(name: str, seed: int, path: str) -> None:
     import torch
 
     from mlpcli.cifar10 import batches  # PyTorch has no faster reader of its own
-    from mlpcli.data import dataset
+    from mlpcli.files import data_dir
 
     peer = PEERS[name]
     torch.manual_seed(seed)
     torch.set_num_threads(describe()["threads"])
-    images, labels = batches.open_folder(dataset.data_dir(None)).read(batches.TRAIN_BATCHES)
+    images, labels = batches.open_folder(data_dir(None)).read(batches.TRAIN_BATCHES)
     images, labels = torch.from_numpy(images), torch.from_numpy(labels)
     mean, square = torch.zeros(3072, dtype=torch.float64), torch.zeros(3072, dtype=torch.float64)
     for part in images.split(1000):
@@ -107,9 +107,9 @@ def accuracy_of(path: Path) -> float:
     import numpy as np
 
     from mlpcli.cifar10 import batches
-    from mlpcli.data import dataset
+    from mlpcli.files import data_dir
 
-    images, labels = batches.open_folder(dataset.data_dir(None)).read(batches.TEST_BATCHES)
+    images, labels = batches.open_folder(data_dir(None)).read(batches.TEST_BATCHES)
     with np.load(path) as net:
         hidden = 0.5 * np.tanh(0.5 * (images / 255 @ net["W1"] + net["b1"])) + 0.5
         return float(((hidden @ net["W2"] + net["b2"]).argmax(axis=1) == labels).mean())

@@ -25,6 +25,16 @@ def expanded(path: Path) -> Path:
         raise ConfigError(f"{path}: {error}") from None
 
 
+def data_dir(chosen: str | Path | None) -> Path:
+    """Return `chosen`, else $MLPCLI_DATA_DIR, else mlpcli's folder in the user's cache."""
+    if chosen is None:
+        chosen = os.environ.get("MLPCLI_DATA_DIR")
+    if not chosen:
+        cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+        chosen = Path(cache) / "mlpcli"
+    return expanded(Path(chosen))
+
+
 def reason(error: Exception) -> str:
     """Return what the system says of an error, as in "No such file or directory"."""
     return getattr(error, "strerror", None) or in_one_line(error)

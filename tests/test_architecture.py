@@ -71,6 +71,15 @@ def test_what_runs_before_the_thread_count_is_set_imports_no_numpy(module: str) 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_the_training_loop_knows_no_run_and_no_file() -> None:
+    code = (
+        "import sys, mlpcli.training.trainer;"
+        "names = ('mlpcli.runs', 'mlpcli.cifar10', 'zipfile');"
+        "sys.exit(any(module.startswith(names) for module in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_help_imports_neither_numpy_nor_requests() -> None:
     code = (
         "import sys; from mlpcli.cli.main import run; run(['--help']);"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from mlpcli import files
 from mlpcli.cifar10.mirrors import VARIABLE, Source
 from mlpcli.cli import _options as options
 from mlpcli.errors import ConfigError
@@ -80,12 +81,11 @@ def download(
         raise ConfigError("--url and --offline exclude one another")
 
     from mlpcli.cifar10 import install
-    from mlpcli.data import dataset
 
     if list_mirrors:
         _list(install.choose_source(urls, sha256))
         return
-    folder = dataset.data_dir(data_dir)
+    folder = files.data_dir(data_dir)
     local = bool(offline or synthetic or from_file)
     progress = _bar if sys.stderr.isatty() else _lines
     installed = install.install(

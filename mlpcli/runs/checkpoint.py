@@ -29,7 +29,7 @@ from mlpcli.nn.model import Model
 from mlpcli.nn.network import named_shapes
 from mlpcli.runs.folder import CHECKPOINTS
 
-FORMAT = 2
+FORMAT = 3
 METADATA, DIGEST, RESUME = "metadata", "digest", "resume/"
 
 MAX_BYTES = 640 * 2**20  # of a file: more than the largest network of config.py needs

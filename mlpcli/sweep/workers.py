@@ -232,11 +232,11 @@ class _Reporter:
 
 def _read(config: DataConfig) -> Any:
     """Split the training images, which a worker reads for the first trial that needs them."""
-    from mlpcli.data import dataset
+    from mlpcli.data.dataset import hold_out
 
     with _reading:  # for trials in several threads of one worker
         images = _images(config.name, config.dir)
-    return dataset.split_train_val(images, config)
+    return hold_out(images, config.val_size, config.val_seed)
 
 
 _reading = threading.Lock()
@@ -244,6 +244,6 @@ _reading = threading.Lock()
 
 @functools.lru_cache(maxsize=1)
 def _images(name: Any, folder: str | None) -> Any:
-    from mlpcli.data import dataset
+    from mlpcli.data.reading import load_train
 
-    return dataset.read_train(DataConfig(name=name, dir=folder))
+    return load_train(DataConfig(name=name, dir=folder))

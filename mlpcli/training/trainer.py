@@ -69,7 +69,9 @@ class Training:
         dtype = np.dtype(config.training.dtype)
         size, classes = config.training.batch_size, len(dataset.label_names)
         train = dataset.splits["train"]
-        self.rng = np.random.default_rng(config.seed)
+        # One stream for each purpose, so that the order of construction decides nothing.
+        weights, order, augmentation = np.random.default_rng(config.seed).spawn(3)
+        self.streams = {"order": order, "augmentation": augmentation}
 
         start = time.perf_counter()
         self.features = features.fit(config.features, train)
@@ -83,7 +85,7 @@ class Training:
         sizes = (self.features.size, *config.model.hidden, classes)
         self.model = Model(sizes, config.model.activation, config.loss, size, dtype)
         network = self.model.network
-        network.initialize(config.model.initializer, self.rng)
+        network.initialize(config.model.initializer, weights)
         count = f"{network.params.size:,}"
         log.debug("network: %s, %s parameters, %s", "-".join(map(str, sizes)), count, dtype)
 
@@ -104,8 +106,8 @@ class Training:
             size,
             dtype,
             augment=config.augment,
-            order=self.rng,
-            augmentation=self.rng,
+            order=order,
+            augmentation=augmentation,
         )
         self.val_loader = self.train_loader.in_order(dataset.splits["val"])
         self._predictions, self._correct = np.empty(size, np.intp), np.empty(size, np.bool_)
@@ -232,7 +234,8 @@ class Training:
         self._require_finite(self.learning_rate)
         arrays = {"params": self.model.network.params, "order": self.train_loader.sampler.order}
         arrays |= self.optimizer.state
-        return arrays, {"progress": asdict(self.progress), "rng": self.rng.bit_generator.state}
+        streams = {name: rng.bit_generator.state for name, rng in self.streams.items()}
+        return arrays, {"progress": asdict(self.progress), "rng": streams}
 
     def restore(self, arrays: dict[str, NDArray[Any]], values: dict[str, Any]) -> None:
         """Take up a saved state; raises CheckpointError where it is not one of this training."""
@@ -249,7 +252,8 @@ class Training:
             raise CheckpointError("its order is not one of the training images")
         try:
             progress = _checked(Progress(**values["progress"]))
-            self.rng.bit_generator.state = values["rng"]
+            for name, rng in self.streams.items():
+                rng.bit_generator.state = values["rng"][name]
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise CheckpointError(f"its state is not whole: {error}") from None
         batches = math.ceil(progress.position / self.config.training.batch_size)

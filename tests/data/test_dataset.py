@@ -1,4 +1,4 @@
-"""Splits: stratified, seeded, disjoint; and where the data is looked for."""
+"""Splits: stratified, seeded, disjoint; read without the others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlpcli.config.loading import DataConfig
-from mlpcli.data.dataset import data_dir, load_test, load_train_val, stratified_rows
+from mlpcli.data.dataset import stratified_rows
+from mlpcli.data.reading import load_test, load_train_val
 from mlpcli.errors import ConfigError
 
 
@@ -73,13 +74,3 @@ def test_a_val_split_larger_than_the_data_is_refused(shapes: DataConfig) -> None
 def test_no_val_split_is_an_empty_one(shapes: DataConfig) -> None:
     data = load_train_val(dataclasses.replace(shapes, val_size=0))
     assert (len(data.splits["train"]), len(data.splits["val"])) == (200, 0)
-
-
-def test_where_the_data_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    assert data_dir(None) == Path("~/.cache/mlpcli").expanduser()
-    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
-    assert data_dir(None) == Path("/cache/mlpcli")
-    monkeypatch.setenv("MLPCLI_DATA_DIR", "/data")
-    assert data_dir(None) == Path("/data")
-    assert data_dir("/chosen") == Path("/chosen")

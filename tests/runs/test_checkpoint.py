@@ -43,7 +43,7 @@ def test_what_is_saved_is_read_back(tmp_path: Path) -> None:
     for name, array in saved.named_params.items():
         np.testing.assert_array_equal(loaded.named_params[name], array)
     np.testing.assert_array_equal(loaded.resume_arrays["order"], np.arange(5))
-    plain = {"parameters": {}, "resume_arrays": {}}
+    plain = {"named_params": {}, "resume_arrays": {}}
     assert dataclasses.replace(loaded, **plain) == dataclasses.replace(saved, **plain)
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
 
@@ -105,7 +105,7 @@ def test_the_metadata_of_these_tests_is_that_of_a_checkpoint(tmp_path: Path) -> 
         ({"metadata": np.array("[]")}, "not a whole checkpoint"),
         ({"metadata": np.array("[" * 60_000)}, "not a whole checkpoint"),
         ({"metadata": np.array("[" * 70_000)}, "no metadata"),
-        ({"metadata": metadata(format=99)}, "format 99, expected 2"),
+        ({"metadata": metadata(format=99)}, "format 99, expected 3"),
         ({"metadata": metadata(config={"sede": 1})}, "sede: unknown key"),
         ({"metadata": metadata(config=[1])}, "found a list"),
         ({"metadata": metadata(label_names=3)}, "label_names"),

@@ -68,7 +68,12 @@ class InterruptedRunError(MlpcliError):
 
 
 def in_one_line(error: Exception) -> str:
-    """Return the first line of an error's message, or its class name if that is empty."""
+    """Return the first line of an error's message, or its class name if that is empty.
+
+    Of a system call's error that is the file, if known, and the reason.
+    """
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 

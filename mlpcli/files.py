@@ -41,10 +41,12 @@ def reason(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def reading(path: Path | str, error: type[MlpcliError]) -> Iterator[None]:
+def reading(path: Path | str, error: type[MlpcliError], kind: str = "file") -> Iterator[None]:
     """Raise `error`, naming the path and the reason, for an OSError raised within."""
     try:
         yield
+    except FileNotFoundError:
+        raise error(f"{path}: no such {kind}") from None
     except OSError as failure:
         raise error(f"{path}: cannot be read: {reason(failure)}") from None
 

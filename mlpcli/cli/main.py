@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from mlpcli import __version__
-from mlpcli.errors import MlpcliError, printable
+from mlpcli.errors import MlpcliError, in_one_line, printable
 
 COMMANDS = {
     "download": "Download and unpack CIFAR-10.",
@@ -129,8 +129,7 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911 - one return per exit cod
     except (click.Abort, KeyboardInterrupt):
         return _fail("interrupted", None, 130)
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        return _fail(f"{where}{error.strerror or error}", None, 1)
+        return _fail(in_one_line(error), None, 1)
     except MemoryError:
         return _fail("out of memory", None, 1)
     except Exception as error:

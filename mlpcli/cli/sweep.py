@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import re
 import shlex
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import click
@@ -17,16 +15,15 @@ from mlpcli import environment
 from mlpcli.cli import _options as options
 from mlpcli.cli._progress import Bar
 from mlpcli.config.loading import Config
-from mlpcli.errors import ConfigError, FailedTrialsError, MlpcliError, printable
-from mlpcli.files import expanded, locked, remove_stale
+from mlpcli.errors import ConfigError, printable
+from mlpcli.files import expanded
 from mlpcli.interrupts import stop_on_signal
 from mlpcli.sweep import plan as sweeps
-from mlpcli.sweep import trials
+from mlpcli.sweep import runner, trials
 from mlpcli.sweep.plan import Sweep
 from mlpcli.sweep.trials import Entry
 
 ADDRESS = r"(tcp|tls|ucx|wss?)://\S+:\d+"
-CSV_SECONDS = 1
 
 
 @click.command()
@@ -81,27 +78,17 @@ def sweep(
         environment.set_threads(threads)  # workers of this machine inherit it
         from mlpcli.sweep import workers as cluster
 
-    folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder), _Bar(options.is_quiet()) as bar:
-        remove_stale(folder)
-        entries = trials.entries(plan, folder)
-        waiting = [entry for entry in entries if entry.outcome is None]
-        bar.start(len(entries), len(waiting))
-        with _csv(folder, plan, entries, bar) as update, stop_on_signal() as stop:
-            stop.can_save = True  # there are workers to stop first
-            if waiting:
-                local = cluster.local(min(workers, len(waiting)))
-                with cluster.remote(scheduler) if scheduler else local as client:
-                    for entry in cluster.train(client, waiting, stop, bar.warn):
-                        bar.show(entry)
-                        update()
+    def train(waiting: Sequence[Entry]) -> Generator[Entry, None, None]:
+        stop.can_save = True  # there are workers to stop first
+        if waiting:
+            local = cluster.local(min(workers, len(waiting)))
+            with cluster.remote(scheduler) if scheduler else local as client:
+                yield from cluster.train(client, waiting, stop, bar.warn)
+
+    with stop_on_signal() as stop, _Bar(options.is_quiet()) as bar:
+        entries = runner.run(plan, folder, train, bar)
     _print(plan, folder, entries, as_json)
-    failed = [entry for entry in entries if entry.outcome and entry.outcome.error]
-    if failed and (first := failed[0].outcome):
-        raise FailedTrialsError(
-            first.exit_code,
-            f"{len(failed)} of {len(entries)} trials failed: {failed[0].run.folder}: {first.error}",
-        )
+    runner.require_success(entries)
 
 
 def _placed(plan: Sweep, threads: int, data_dir: Path | None) -> Sweep:
@@ -117,32 +104,6 @@ def _placed(plan: Sweep, threads: int, data_dir: Path | None) -> Sweep:
     return dataclasses.replace(plan, trials=tuple(placed))
 
 
-@contextlib.contextmanager
-def _csv(
-    folder: Path, plan: Sweep, entries: list[Entry], bar: _Bar
-) -> Iterator[Callable[[], None]]:
-    """Write `sweep.csv` at the end, whatever that is, and where it is due at each call till then.
-
-    A sweep of thousands of trials does not write it for each.
-    """
-    due = 0.0
-
-    def update() -> None:
-        nonlocal due
-        if time.monotonic() < due:
-            return
-        try:
-            trials.write_csv(folder / trials.CSV, plan, entries)
-        except MlpcliError as error:
-            bar.warn(f"{error}; the sweep goes on")
-        due = time.monotonic() + CSV_SECONDS
-
-    try:
-        yield update
-    finally:
-        trials.write_csv(folder / trials.CSV, plan, entries)
-
-
 class _Bar(Bar):
     """A bar over the trials, and a line for each that ends."""
 
@@ -156,7 +117,7 @@ class _Bar(Bar):
         if waiting < count:
             self.say(f"{count - waiting} of {count} trials are finished already")
 
-    def show(self, entry: Entry) -> None:
+    def trial(self, entry: Entry) -> None:
         """Say what came of a trial; that one failed, also where little is to be said."""
         outcome, folder = entry.outcome, entry.run.folder
         assert outcome is not None

@@ -68,7 +68,7 @@ def train(
         run = last = None
         if resume is not None:
             run, last = runs.run_and_checkpoint(resume)
-            config = config or run.config
+            config = config or run.config_file
         if config is None:
             raise ConfigError("train: CONFIG is missing", hint="mlpcli train configs/smoke.yaml")
         settings = options.load_config(config, sets, data_dir)

@@ -115,7 +115,7 @@ def read(run: Run) -> TrainedRun:
     epochs = run.epochs()
     if not epochs:
         raise CheckpointError(f"{run.folder}: has not finished an epoch yet")
-    return TrainedRun(run, config.load(run.config), epochs)
+    return TrainedRun(run, config.load(run.config_file), epochs)
 
 
 def grouped(runs: Iterable[TrainedRun]) -> list[Group]:

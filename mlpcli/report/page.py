@@ -55,7 +55,7 @@ def page(runs: Sequence[Run], data_dir: str | None = None) -> str:
         independent_probabilities=not settings.loss.startswith("softmax"),
         images=_images(best),
         calibration=_calibration(best),
-        command=printable(shlex.quote(str(best.trained.run.config))),
+        command=printable(shlex.quote(str(best.trained.run.config_file))),
         config_text=to_yaml(settings),
         environment={
             printable(name): printable(str(value))

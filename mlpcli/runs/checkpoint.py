@@ -1,7 +1,7 @@
-"""Checkpoints: .npz files of plain arrays and JSON text, written whole or not at all.
+"""Checkpoints: .npz files of plain arrays and JSON text, replaced atomically.
 
 W1, b1, W2, b2, … act on flattened pixels in [0, 1]; `metadata` is JSON text, `digest` a SHA-256 of
-all else. `last.npz` also holds what a resumed run needs, under `resume/`.
+everything else. `last.npz` also holds what a resumed run needs, under `resume/`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from mlpcli.config.loading import Config, from_dict, to_dict
 from mlpcli.errors import CheckpointError, in_one_line
-from mlpcli.files import open_regular, replacing
+from mlpcli.files import open_regular, reading, replacing
 from mlpcli.nn.model import Model
 from mlpcli.nn.network import named_shapes
 from mlpcli.runs.folder import CHECKPOINTS
@@ -34,14 +34,14 @@ METADATA, DIGEST, RESUME = "metadata", "digest", "resume/"
 
 MAX_BYTES = 640 * 2**20  # of a file: more than the largest network of config.py needs
 MAX_METADATA_BYTES = 2**18
-SIP = 2**20  # bytes read at once
+CHUNK = 2**20  # bytes read at once
 
 Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A network on pixels, what it was trained as and where, and for a last one how to go on."""
+    """A network on pixels, how and where it was trained, and for a last one how to resume."""
 
     config: Config
     label_names: tuple[str, ...]
@@ -71,9 +71,9 @@ def layer_sizes(config: Config, label_names: Sequence[str]) -> tuple[int, ...]:
 
 
 def save(path: Path, checkpoint: Checkpoint, keep_as: Path | None = None) -> None:
-    """Write a checkpoint so that after any failure the old file or the new one stands, whole.
+    """Write a checkpoint so that after any failure the old file or the new one is there, complete.
 
-    What stood at `path` is kept as `keep_as`, if given. Raises MlpcliError where the disk or its
+    The old file is kept as `keep_as`, if given. Raises MlpcliError where the disk or its
     permissions do not allow it; the old file is kept.
     """
     metadata = {
@@ -90,35 +90,33 @@ def save(path: Path, checkpoint: Checkpoint, keep_as: Path | None = None) -> Non
 
 
 def load(path: Path) -> Checkpoint:
-    """Read a checkpoint; raises CheckpointError, naming the file, for anything but a whole one.
+    """Read a checkpoint; raises CheckpointError, naming the file, for anything but a valid one.
 
-    The error's hint names a whole one beside it, if there is any: none is taken silently.
+    The error's hint names a valid one beside it, if there is any: none is used silently.
     """
     try:
         return _load(path)
     except CheckpointError as error:
-        raise CheckpointError(str(error), hint=_whole_neighbour(path)) from None
+        raise CheckpointError(str(error), hint=_valid_neighbour(path)) from None
 
 
-def _whole_neighbour(path: Path) -> str | None:
+def _valid_neighbour(path: Path) -> str | None:
     for other in (path.with_name(name) for name in CHECKPOINTS if name != path.name):
         with contextlib.suppress(CheckpointError):
             saved = _load(other)
-            return f"{other}, which is whole: epoch {saved.epoch}, step {saved.step}"
+            return f"{other}, which is valid: epoch {saved.epoch}, step {saved.step}"
     return None
 
 
 def _load(path: Path) -> Checkpoint:
     try:
-        with open_regular(path) as file:
+        with reading(path, CheckpointError, "checkpoint"), open_regular(path) as file:
             return _read(file, str(path))
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such checkpoint") from None
-    except Exception as error:  # whatever a torn, foreign or crafted file leads to
-        if isinstance(error, OSError) and error.strerror:
-            raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
-        reason = in_one_line(error)
-        raise CheckpointError(f"{path}: not a whole checkpoint of mlpcli: {reason}") from None
+    except CheckpointError:
+        raise
+    except Exception as error:  # whatever a truncated, foreign or crafted file leads to
+        found = in_one_line(error)
+        raise CheckpointError(f"{path}: not a valid checkpoint of mlpcli: {found}") from None
 
 
 # NumPy's own reader allocates what a header declares, unpacks what is compressed, and takes the
@@ -129,7 +127,7 @@ def _read(file: IO[bytes], source: str) -> Checkpoint:
     size = os.fstat(file.fileno()).st_size
     if size > MAX_BYTES:
         raise ValueError(f"it has {size:,} bytes, expected at most {MAX_BYTES:,}")
-    with zipfile.ZipFile(_Sips(io.FileIO(file.fileno(), closefd=False))) as archive:
+    with zipfile.ZipFile(_Bounded(io.FileIO(file.fileno(), closefd=False))) as archive:
         infos = archive.infolist()
         headers = {info.filename.removesuffix(".npy"): _header(archive, info) for info in infos}
         if len(headers) < len(infos) or sum(info.file_size for info in infos) > size:
@@ -154,18 +152,18 @@ def _read(file: IO[bytes], source: str) -> Checkpoint:
     )
 
 
-class _Sips(io.BufferedReader):
-    """A file that is read a little at a time: zipfile takes a directory, however long, at once."""
+class _Bounded(io.BufferedReader):
+    """A file read in small pieces: zipfile reads a directory, however long, at once."""
 
     def read(self, size: int | None = -1, /) -> bytes:
-        if size is not None and size > SIP:
+        if size is not None and size > CHUNK:
             raise ValueError("its directory is too long for an .npz file")
         return super().read(size)
 
 
 @dataclass(frozen=True)
 class _Header:
-    """What stands before an array's contents in its member of the archive."""
+    """The header of an array, which precedes its contents in its member of the archive."""
 
     info: zipfile.ZipInfo
     length: int
@@ -173,12 +171,12 @@ class _Header:
     shape: tuple[int, ...]
 
     def read(self, archive: zipfile.ZipFile) -> NDArray[Any]:
-        """Return the array; raises BadZipFile where the member's own sum is wrong."""
+        """Return the array; raises BadZipFile where the member's checksum is wrong."""
         array = np.empty(self.shape, self.dtype)
         contents, at = array.reshape(-1).view(np.uint8), 0
         with archive.open(self.info) as member:
             member.read(self.length)
-            while piece := member.read(SIP):
+            while piece := member.read(CHUNK):
                 contents[at : at + len(piece)] = np.frombuffer(piece, np.uint8)
                 at += len(piece)
         return array
@@ -202,7 +200,7 @@ def _header(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Header:
     shape = tuple(int(n) for n in found.groups()[1:] if n is not None)
     header = _Header(info, 10 + length, np.dtype(found[1].decode()), shape)
     if header.length + math.prod(shape) * header.dtype.itemsize != info.file_size:
-        raise ValueError(f"{info.filename} is not as long as its header says")
+        raise ValueError(f"{info.filename} is not as long as its header declares")
     return header
 
 
@@ -219,7 +217,7 @@ def _facts(metadata: Any, source: str) -> Checkpoint:
         value = metadata[name]
         is_number = isinstance(value, (int, float))
         if type(value) not in kinds or (is_number and not 0 <= value < math.inf):
-            raise ValueError(f"its {name} is not of the right kind")
+            raise ValueError(f"its {name} is not of the right type")
     return Checkpoint(
         config=from_dict(metadata["config"], source),
         label_names=tuple(names),
@@ -227,7 +225,7 @@ def _facts(metadata: Any, source: str) -> Checkpoint:
     )
 
 
-# Of what is saved and read as it is.
+# The metadata that is saved and read as it is, and the types of each.
 _KINDS: dict[str, tuple[type, ...]] = {
     "data_digest": (str,),
     "environment": (dict,),
@@ -242,7 +240,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
 def _require_arrays(headers: dict[str, _Header], facts: Checkpoint) -> None:
     """Raise ValueError unless the arrays are those of the configured network, by their headers.
 
-    What is under `resume/` is held against the training itself, by `Training.restore`.
+    What is under `resume/` is checked by `Training.restore`.
     """
     shapes = named_shapes(layer_sizes(facts.config, facts.label_names))
     dtype = np.dtype(facts.config.training.dtype)

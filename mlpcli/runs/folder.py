@@ -13,7 +13,7 @@ from typing import Any
 
 from mlpcli.config.loading import Config, to_yaml
 from mlpcli.errors import CheckpointError, MlpcliError
-from mlpcli.files import replacing
+from mlpcli.files import reason, replacing, writing
 
 METRICS = (
     "epoch",
@@ -36,7 +36,7 @@ class Run:
     folder: Path
 
     @property
-    def config(self) -> Path:
+    def config_file(self) -> Path:
         return self.folder / "config.yaml"
 
     @property
@@ -70,12 +70,12 @@ class Run:
         self._write("summary.json", json.dumps(summary, indent=2) + "\n")
 
     def metrics_rows(self, epochs: float = math.inf) -> list[str]:
-        """Return the whole lines of metrics.csv that belong to the first `epochs` epochs."""
+        """Return the complete lines of metrics.csv that belong to the first `epochs` epochs."""
         if not self.metrics.is_file() or self.metrics.stat().st_size > MAX_METRICS_BYTES:
             return []
         lines = self.metrics.read_text(errors="replace").splitlines()
-        whole = [line for line in lines if line.count(",") == len(METRICS) - 1]
-        numbered = [(re.match(r"([1-9]\d{0,8}),", line, re.ASCII), line) for line in whole]
+        complete = [line for line in lines if line.count(",") == len(METRICS) - 1]
+        numbered = [(re.match(r"([1-9]\d{0,8}),", line, re.ASCII), line) for line in complete]
         return [line for match, line in numbered if match and int(match[1]) <= epochs]
 
     def epochs(self) -> list[dict[str, float | None]]:
@@ -98,10 +98,10 @@ class Run:
 
 
 class Metrics:
-    """`metrics.csv`: a row an epoch, for whoever watches the file, and all of them at each save."""
+    """`metrics.csv`: a row is appended per epoch, and all rows are rewritten at each save."""
 
     def __init__(self, run: Run, epochs: int) -> None:
-        """Keep the header and the rows of the first `epochs` epochs: none is lost or doubled."""
+        """Keep the header and the rows of the first `epochs` epochs, dropping later ones."""
         self._run = run
         lines = [",".join(METRICS), *run.metrics_rows(epochs)]
         self._text = "".join(f"{line}\n" for line in lines)
@@ -109,24 +109,21 @@ class Metrics:
         self.save()
 
     def append(self, row: dict[str, Any]) -> None:
-        """Add an epoch's row; raises MlpcliError where it cannot be written, and keeps it."""
+        """Append an epoch's row; where it cannot be written raises MlpcliError, and keeps it."""
         text = io.StringIO()
         csv.DictWriter(text, METRICS, lineterminator="\n").writerow(row)
         self._text += text.getvalue()
-        try:
-            with self._run.metrics.open("a") as file:
-                file.write(text.getvalue())
-        except OSError as error:
-            raise MlpcliError(f"{self._run.metrics}: cannot be written: {error.strerror}") from None
+        with writing(self._run.metrics), self._run.metrics.open("a") as file:
+            file.write(text.getvalue())
 
     def save(self) -> None:
-        """Have all rows on disk, whatever became of the file since; raises MlpcliError."""
+        """Replace the file by all rows; raises MlpcliError where it cannot be written."""
         with replacing(self._run.metrics) as file:
             file.write(self._text.encode())
 
 
 def create(runs_dir: Path, name: str) -> Run:
-    """Make `runs_dir/<name>-<number>/`, numbered one above the highest there is."""
+    """Make `runs_dir/<name>-<number>/`, numbered one above the highest that exists."""
     try:
         runs_dir.mkdir(parents=True, exist_ok=True)
         taken = (re.fullmatch(rf"{re.escape(name)}-(\d+)", p.name) for p in runs_dir.iterdir())
@@ -135,19 +132,19 @@ def create(runs_dir: Path, name: str) -> Run:
             run = Run(runs_dir / f"{name}-{number}")
             try:
                 run.folder.mkdir()
-            except FileExistsError:  # another process was quicker
+            except FileExistsError:  # another process made it first
                 number += 1
                 continue
             run.checkpoints.mkdir()
             return run
     except OSError as error:
-        raise MlpcliError(f"{runs_dir}: no run can be made there: {error.strerror}") from None
+        raise MlpcliError(f"{runs_dir}: no run can be made there: {reason(error)}") from None
 
 
 def open_run(folder: Path) -> Run:
     """Return an existing run; raises CheckpointError where `folder` is not one."""
     run = Run(folder)
-    if not run.config.is_file():
+    if not run.config_file.is_file():
         raise CheckpointError(f"{folder}: not a run's folder: it has no config.yaml")
     return run
 
@@ -158,8 +155,8 @@ def run_and_checkpoint(path: Path) -> tuple[Run, Path]:
     Raises CheckpointError where it is neither.
     """
     if path.is_file():
-        whole = path if len(path.parts) > 2 else path.absolute()
-        return open_run(whole.parent.parent), path
+        full = path if len(path.parts) > 2 else path.absolute()
+        return open_run(full.parent.parent), path
     run = open_run(path)
     return run, run.last
 
@@ -175,9 +172,9 @@ def runs_of(path: Path) -> list[Run]:
     Those in a folder of runs come in the order of their numbers, and only if they have finished an
     epoch. Raises CheckpointError where there is none.
     """
-    if Run(path).config.is_file() or not path.is_dir():
+    if Run(path).config_file.is_file() or not path.is_dir():
         return [open_run(path)]
-    found = [Run(each) for each in path.iterdir() if Run(each).config.is_file()]
+    found = [Run(each) for each in path.iterdir() if Run(each).config_file.is_file()]
     started = [run for run in found if run.best.exists()]
     if not started:
         raise CheckpointError(f"{path}: neither a run's folder nor one that holds finished runs")

@@ -1,4 +1,4 @@
-"""One experiment: a training joined with its run's folder, from the first step or from the last."""
+"""Runs a training in its folder: from the first step, or resumed from a checkpoint."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from mlpcli.training.trainer import EpochResult, Progress, Training
 
 log = logging.getLogger(__name__)
 
-# What may differ when a run is resumed: longer training, and what is not learned from. The threads
-# are compared as part of the environment.
+# The keys that may differ when a run is resumed: longer training, and what changes no result. The
+# threads are compared as part of the environment.
 MAY_CHANGE = UNLEARNED | {"training.epochs", "training.patience"}
 
 
@@ -62,7 +62,7 @@ def resume(
     strict: bool,
     read: Callable[[DataConfig], Dataset] = load_train_val,
 ) -> dict[str, Any]:
-    """Go on with a run from its checkpoint `last`, as if it had never stopped; return its summary.
+    """Resume a run from its checkpoint `last`, as if it had never stopped; return its summary.
 
     A process that trains one run after another may `read` the data once for all of them.
     Raises CheckpointError where the configuration or the data are not those of the run, and if
@@ -73,9 +73,9 @@ def resume(
         remove_stale(run.checkpoints)
         saved = _load(run, last)
         if saved is None:
-            log.debug("%s: nothing was saved yet, so it begins", run.folder)
+            log.debug("%s: nothing was saved yet, starting at the first step", run.folder)
         else:
-            log.debug("%s: goes on from epoch %s, step %s", last, saved.epoch, f"{saved.step:,}")
+            log.debug("%s: resuming at epoch %s, step %s", last, saved.epoch, f"{saved.step:,}")
             _require_same_config(saved, config, last)
             _compare_environments(saved, last, reporter, strict)
         training = Training(config, read(config.data))
@@ -90,7 +90,7 @@ def resume(
             except CheckpointError as error:
                 raise CheckpointError(f"{last}: cannot be resumed: {error}") from None
             if last.resolve() != run.last.resolve():
-                last.replace(run.last)  # chosen by the user, who was told that the last is spoiled
+                last.replace(run.last)  # the user chose it, the last being corrupt
         return _run(training, run, reporter, stop)
 
 
@@ -101,7 +101,7 @@ def _load(run: Run, last: Path) -> Checkpoint | None:
         return None
     saved = checkpoint.load(last)
     if saved.epoch and not run.best.exists():
-        raise CheckpointError(f"{run.best}: is missing")
+        raise CheckpointError(f"{run.best}: missing")
     return saved
 
 
@@ -132,7 +132,7 @@ def _compare_environments(saved: Checkpoint, last: Path, reporter: Reporter, str
 
 
 class _Saves:
-    """What is kept of a training in its run's folder, and when it was kept last."""
+    """Saves a training to its run's folder, and knows when it did so last."""
 
     def __init__(self, training: Training, run: Run, reporter: Reporter) -> None:
         self.training, self.run, self.reporter = training, run, reporter
@@ -145,7 +145,7 @@ class _Saves:
         run.write_environment(self.environment | {"data_digest": training.dataset.digest})
         self.metrics = Metrics(run, training.progress.epoch)
         if self.metrics.rows < training.progress.epoch:
-            reporter.warn(f"{run.metrics}: rows of earlier epochs are gone")
+            reporter.warn(f"{run.metrics}: rows of earlier epochs are missing")
 
     @property
     def due(self) -> bool:
@@ -155,7 +155,7 @@ class _Saves:
         return by_count or time.monotonic() - self.saved_at >= config.checkpoint_seconds
 
     def epoch(self, result: EpochResult) -> None:
-        """Keep an epoch's figures, its network if it is the best, and all if that is due."""
+        """Record an epoch's metrics; keep its network if it is the best; save if that is due."""
         row = _metrics_row(result)
         self._or_warn(lambda: self.metrics.append(row))
         finished = self.training.finished
@@ -171,14 +171,14 @@ class _Saves:
             self.try_to_save(last)
 
     def try_to_save(self, last: Checkpoint) -> None:
-        """Save, or say why not: the next save may succeed, and what was saved before stands."""
+        """Save, or warn: the next save may succeed, and the files saved before are still valid."""
         self._or_warn(lambda: self.save(last))
 
     def save(self, last: Checkpoint) -> None:
         """Save all; raises MlpcliError where the disk or its permissions do not allow it."""
         self.saved_at = time.monotonic()
         self.metrics.save()
-        # The best first: a last.npz then never speaks of a best epoch that is not there.
+        # The best first: a last.npz then never refers to a best epoch that was not saved.
         self.save_best()
         checkpoint.save(self.run.last, last, keep_as=self.run.previous)
         seconds = time.monotonic() - self.saved_at
@@ -193,10 +193,10 @@ class _Saves:
         try:
             write()
         except MlpcliError as error:
-            self.reporter.warn(f"{error}; training goes on")
+            self.reporter.warn(f"{error}; training continues")
 
     def checkpoint(self) -> Checkpoint:
-        """Return all that `last.npz` holds; its arrays are the training's own, to be saved now.
+        """Return what `last.npz` holds; its arrays are the training's own, to be saved at once.
 
         Raises DivergedError where they are not finite.
         """
@@ -218,7 +218,7 @@ class _Saves:
 
 
 def _run(training: Training, run: Run, reporter: Reporter, stop: StopRequest) -> dict[str, Any]:
-    """Train to the end, writing all of the run's folder on the way."""
+    """Train to the end, and write the files of the run's folder."""
     run.checkpoints.mkdir(exist_ok=True)
     saves = _Saves(training, run, reporter)
 

@@ -63,7 +63,7 @@ def entries(sweep: Sweep, folder: Path) -> list[Entry]:
     known: dict[tuple[Any, ...], Run] = {}
     for run in _runs(folder):
         try:
-            identity = _identity(configuration.load(run.config))
+            identity = _identity(configuration.load(run.config_file))
         except ConfigError:  # it was not made by a sweep, or was killed before it was whole
             continue
         if identity not in known or _summary(known[identity], identity) is None:

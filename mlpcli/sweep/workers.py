@@ -24,7 +24,7 @@ from distributed import Client, Future, KilledWorker, LocalCluster, Reschedule, 
 
 from mlpcli import environment
 from mlpcli.config.loading import Config, DataConfig
-from mlpcli.errors import InterruptedRunError, LockedError, MlpcliError
+from mlpcli.errors import InterruptedRunError, LockedError, MlpcliError, in_one_line
 from mlpcli.interrupts import StopRequest
 from mlpcli.runs.folder import Run
 from mlpcli.sweep.trials import Entry, Outcome
@@ -126,7 +126,7 @@ def train(
         while waiting:
             if (number := stop.asked()) is not None:
                 left = f"{signal.Signals(number).name}: {len(waiting)} trials are left"
-                raise InterruptedRunError(number, f"{left}; the same command goes on with them")
+                raise InterruptedRunError(number, f"{left}; the same command resumes them")
             try:
                 future = finished.get(timeout=POLL_SECONDS)
             except queue.Empty:
@@ -179,14 +179,14 @@ def _train(folder: str, config: Config) -> Outcome:
     except MlpcliError as failure:
         error, code = str(failure), failure.exit_code
     except OSError as failure:
-        error, code = f"{failure.filename}: {failure.strerror}", 1
+        error, code = in_one_line(failure), 1
     return Outcome(summary, error, code, tuple(reporter.warnings))
 
 
 def _resume(run: Run, config: Config, reporter: _Reporter) -> dict[str, Any]:
     from mlpcli.runs import runner as experiment
 
-    if not run.config.is_file():
+    if not run.config_file.is_file():
         raise MlpcliError(
             f"{run.folder}: is not seen by the worker on {socket.gethostname()}: "
             f"workers need the same file system"

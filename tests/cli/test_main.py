@@ -328,7 +328,7 @@ WRONG = [
     (["train", "--resume", "nowhere"], 5, "nowhere: not a run's folder"),
     (["train", "shapes.yaml", "--runs-dir", "empty.yaml"], 1, "no run can be made there"),
     (["eval", "nowhere.npz"], 5, "nowhere.npz: no such checkpoint"),
-    (["eval", "empty.yaml"], 5, "empty.yaml: not a whole checkpoint of mlpcli"),
+    (["eval", "empty.yaml"], 5, "empty.yaml: not a valid checkpoint of mlpcli"),
     (["eval", "."], 5, "not a run's folder"),
     (["eval"], 2, "Missing argument"),
     (["eval", "x.npz", "--split", "tset"], 2, "'tset' is not one of 'test', 'val', 'train'"),

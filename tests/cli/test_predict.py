@@ -107,7 +107,7 @@ def test_every_image_may_be_unreadable(mlpcli: Command, saved: Path) -> None:
         (["runs/a-1", "a.png", "--top", "0"], 2, "0 is not in the range x>=1"),
         (["nowhere.npz", "a.png"], 5, "nowhere.npz: no such checkpoint"),
         (["runs", "a.png"], 5, "runs: not a run's folder"),
-        (["a.png", "a.png"], 5, "a.png: not a whole checkpoint of mlpcli"),
+        (["a.png", "a.png"], 5, "a.png: not a valid checkpoint of mlpcli"),
         (["runs/a-1", "none.png"], 4, "error: none.png: no such image"),
         (["runs/a-1", "runs"], 4, "error: runs: cannot be read: not a regular file"),
         (["runs/a-1", "/dev/zero"], 4, "error: /dev/zero: cannot be read: not a regular file"),

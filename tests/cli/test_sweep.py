@@ -292,7 +292,7 @@ def test_a_sweep_that_is_stopped_leaves_no_process_and_goes_on(
     else:
         assert process.returncode == 128 + number
         assert stderr.splitlines()[-1].startswith(f"error: {number.name}: ")
-        assert stderr.endswith("trials are left; the same command goes on with them\n")
+        assert stderr.endswith("trials are left; the same command resumes them\n")
         assert "Traceback" not in stderr
     if number == signal.SIGINT:
         reached = epoch_of(folder / "trial-1")

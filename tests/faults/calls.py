@@ -174,7 +174,7 @@ def _fail_at(each: SystemCall, fault: str) -> None:
 
 
 def _fail_training(at: int, span: int) -> None:
-    """A save that fails is a warning; training goes on, and ends well if its last save does."""
+    """A save that fails is a warning; training continues, and ends well if its last save does."""
     with new_folder() as path:
         steps = "training.checkpoint_steps=3", "training.epochs=12", "model.hidden=[16]"
         command = train("note", *steps)
@@ -184,7 +184,7 @@ def _fail_training(at: int, span: int) -> None:
         assert call(command, path).returncode == 0
         done = call([*strace, *inject, *command], path, env=one_thread())
         if done.returncode == 0:
-            assert "No space left on device; training goes on" in done.stderr
+            assert "No space left on device; training continues" in done.stderr
             require_same(run, reference)
             return
         assert done.returncode == 1

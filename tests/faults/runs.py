@@ -235,13 +235,13 @@ def _three_epochs(path: Path) -> Run:
 def _refused(message: str, *options: str) -> None:
     with new_folder() as path:
         run = _three_epochs(path)
-        before = run.last.read_bytes(), run.config.read_text(), run.metrics.read_text()
+        before = run.last.read_bytes(), run.config_file.read_text(), run.metrics.read_text()
         write_shapes(path / "other", batch_rows=50)
         done = call(resume(run.folder, *options), path)
         assert done.returncode == 5, done.stderr
         assert message in done.stderr
         assert errors(done.stderr) == done.stderr.splitlines()
-        after = run.last.read_bytes(), run.config.read_text(), run.metrics.read_text()
+        after = run.last.read_bytes(), run.config_file.read_text(), run.metrics.read_text()
         assert before == after
 
 

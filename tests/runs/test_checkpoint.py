@@ -98,12 +98,12 @@ def test_the_metadata_of_these_tests_is_that_of_a_checkpoint(tmp_path: Path) -> 
         ({"b1": np.zeros(4)}, "b1 is .* float64, expected .* float32"),
         ({"b1": np.full(4, np.nan, np.float32)}, "b1 is not finite"),
         ({"resume/order": np.array([np.inf])}, "resume/order is not finite"),
-        ({"resume/order": np.array(["text"])}, "not a whole checkpoint"),
+        ({"resume/order": np.array(["text"])}, "not a valid checkpoint"),
         ({"b1": np.array([None] * 4)}, "b1.npy is no array of numbers or text"),
         ({"metadata": None}, "metadata"),
-        ({"metadata": np.array("{")}, "not a whole checkpoint"),
-        ({"metadata": np.array("[]")}, "not a whole checkpoint"),
-        ({"metadata": np.array("[" * 60_000)}, "not a whole checkpoint"),
+        ({"metadata": np.array("{")}, "not a valid checkpoint"),
+        ({"metadata": np.array("[]")}, "not a valid checkpoint"),
+        ({"metadata": np.array("[" * 60_000)}, "not a valid checkpoint"),
         ({"metadata": np.array("[" * 70_000)}, "no metadata"),
         ({"metadata": metadata(format=99)}, "format 99, expected 3"),
         ({"metadata": metadata(config={"sede": 1})}, "sede: unknown key"),
@@ -111,8 +111,8 @@ def test_the_metadata_of_these_tests_is_that_of_a_checkpoint(tmp_path: Path) -> 
         ({"metadata": metadata(label_names=3)}, "label_names"),
         ({"metadata": metadata(label_names="abc")}, "label_names"),
         ({"metadata": metadata(label_names=["a", "b", "\x1b[31m"])}, "label_names"),
-        ({"metadata": metadata(epoch="1")}, "epoch is not of the right kind"),
-        ({"metadata": metadata(val_loss=float("nan"))}, "val_loss is not of the right kind"),
+        ({"metadata": metadata(epoch="1")}, "epoch is not of the right type"),
+        ({"metadata": metadata(val_loss=float("nan"))}, "val_loss is not of the right type"),
     ],
 )
 def test_what_is_not_a_checkpoint_is_refused(
@@ -146,7 +146,7 @@ def test_a_spoiled_checkpoint_names_the_whole_one_beside_it(tmp_path: Path) -> N
     last.write_bytes(last.read_bytes()[:-50])
     with pytest.raises(CheckpointError) as caught:
         checkpoint.load(last)
-    assert caught.value.hint == f"{previous}, which is whole: epoch 2, step 1"
+    assert caught.value.hint == f"{previous}, which is valid: epoch 2, step 1"
     previous.write_bytes(b"")
     with pytest.raises(CheckpointError) as caught:
         checkpoint.load(last)

@@ -210,7 +210,7 @@ def test_each_trial_keeps_its_folder_whatever_is_added_to_the_sweep(tmp_path: Pa
     folder.mkdir()
     first = trials.entries(load(tmp_path, RATES), folder)
     assert [entry.run.folder.name for entry in first] == ["trial-1", "trial-2"]
-    assert config.load(first[1].run.config) == first[1].trial.config
+    assert config.load(first[1].run.config_file) == first[1].trial.config
     more = trials.entries(load(tmp_path, RATES.replace("[0.1", "[0.3, 0.1")), folder)
     assert [entry.run.folder.name for entry in more] == ["trial-3", "trial-1", "trial-2"]
 

@@ -32,13 +32,13 @@ def extract(archive: Path, folder: Path) -> None:
     with file:
         try:
             _extract(_Inflated(file), folder)
-        except _RefusedError as refused:
+        except _ArchiveError as refused:
             raise DataError(f"{archive}: {refused}") from None
         except (zlib.error, tarfile.TarError) as error:
             raise DataError(f"{archive}: not a valid .tar.gz: {error}") from None
 
 
-class _RefusedError(Exception):
+class _ArchiveError(Exception):
     pass
 
 
@@ -84,23 +84,23 @@ def _extract(stream: _Inflated, folder: Path) -> None:
         is_folder = header.name == PYTHON_FOLDER
         types = (tarfile.DIRTYPE,) if is_folder else (tarfile.REGTYPE, tarfile.AREGTYPE)
         if header.name not in limits or header.type not in types:
-            raise _RefusedError(f"holds {header.name[:50]!r}, which is no part of CIFAR-10")
+            raise _ArchiveError(f"holds {header.name[:50]!r}, which is no part of CIFAR-10")
         content = _content(stream, header, limits.pop(header.name))
         if not is_folder:
             (folder / Path(header.name).name).write_bytes(content)
     else:
-        raise _RefusedError(f"holds over {MAX_HEADERS} headers, too many for CIFAR-10")
+        raise _ArchiveError(f"holds over {MAX_HEADERS} headers, too many for CIFAR-10")
     if stream.read(MAX_PADDING_BYTES).strip(b"\0") or not stream.at_end():
-        raise _RefusedError("holds something after its end")
+        raise _ArchiveError("holds something after its end")
     missing = {Path(name).name for name in limits} - {PYTHON_FOLDER, "readme.html"}
     if missing:
-        raise _RefusedError(f"lacks {', '.join(sorted(missing))}")
+        raise _ArchiveError(f"lacks {', '.join(sorted(missing))}")
 
 
 def _content(stream: _Inflated, header: tarfile.TarInfo, limit: int) -> bytes:
     """Return the content that follows a header, and skip its padding."""
     if not 0 <= header.size <= limit:
-        raise _RefusedError(f"{header.name[:50]!r} has {header.size} bytes, expected 0 to {limit}")
+        raise _ArchiveError(f"{header.name[:50]!r} has {header.size} bytes, expected 0 to {limit}")
     content = stream.read(header.size)
     stream.read(-header.size % tarfile.BLOCKSIZE)
     return content  # shorter than its size only at the end, where the next header will be missing

@@ -52,13 +52,13 @@ def read_pickle(data: bytes, source: str) -> Any:
     """
     try:
         return _Machine(data).run()
-    except _RefusedError as refused:
+    except _PickleError as refused:
         raise DataError(f"{source}: not a CIFAR-10 batch: {refused}") from None
     except (ValueError, LookupError, TypeError):  # what truncated or hostile opcodes lead to
         raise DataError(f"{source}: not a CIFAR-10 batch: {TRUNCATED}") from None
 
 
-class _RefusedError(Exception):
+class _PickleError(Exception):
     pass
 
 
@@ -81,7 +81,7 @@ class _Machine:
                 (value,) = self.stack
                 return value
             self.execute(opcode)
-        raise _RefusedError(f"it has over {MAX_OPCODES:,} opcodes")
+        raise _PickleError(f"it has over {MAX_OPCODES:,} opcodes")
 
     def execute(self, opcode: int) -> None:  # noqa: PLR0912, PLR0915 - one case per opcode
         push, pop = self.stack.append, self.stack.pop
@@ -157,7 +157,7 @@ class _Machine:
             case "R":  # REDUCE
                 arguments, function = pop(), pop()
                 if not isinstance(function, Global) or not isinstance(arguments, tuple):
-                    raise _RefusedError("it calls what is not a function")
+                    raise _PickleError("it calls what is not a function")
                 if function.name == "encode":
                     push(self.encoded(*arguments))
                 else:
@@ -170,7 +170,7 @@ class _Machine:
             case "\x95":  # FRAME
                 self.take(8)
             case _:
-                raise _RefusedError(f"it uses the pickle opcode {opcode:#04x}")
+                raise _PickleError(f"it uses the pickle opcode {opcode:#04x}")
 
     def byte(self) -> int:
         self.at += 1
@@ -179,7 +179,7 @@ class _Machine:
     def take(self, count: int) -> memoryview:
         start, self.at = self.at, self.at + count
         if self.at > len(self.data):
-            raise _RefusedError(TRUNCATED)
+            raise _PickleError(TRUNCATED)
         return self.data[start : self.at]
 
     def unsigned(self, size: int) -> int:
@@ -194,37 +194,37 @@ class _Machine:
         while self.stack[start] is not _MARK:
             start -= 1
             if start < 0:
-                raise _RefusedError(TRUNCATED)
+                raise _PickleError(TRUNCATED)
         items = self.stack[start + 1 :]
         del self.stack[start:]
         return items
 
     def top(self, kind: type) -> Any:
         if not isinstance(self.stack[-1], kind):
-            raise _RefusedError("its pickle is malformed")
+            raise _PickleError("its pickle is malformed")
         return self.stack[-1]
 
     def set_items(self, items: list[Any]) -> None:
         keys, values = items[::2], items[1::2]
         if not all(isinstance(key, (str, bytes, memoryview)) for key in keys):
-            raise _RefusedError("its keys are not strings")
+            raise _PickleError("its keys are not strings")
         if any(len(key) > MAX_KEY for key in keys):
-            raise _RefusedError("its keys are too long")
+            raise _PickleError("its keys are too long")
         names = [key if isinstance(key, str) else str(key, "latin-1") for key in keys]
         self.top(dict).update(zip(names, values, strict=True))
 
     def push_global(self, module: Any, name: Any) -> None:
         if not isinstance(module, str) or not isinstance(name, str):
-            raise _RefusedError("it names what is not a name")
+            raise _PickleError("it names what is not a name")
         if f"{module} {name}" not in GLOBALS:
-            raise _RefusedError(f"it names {f'{module}.{name}'[:MAX_KEY]!r}")
+            raise _PickleError(f"it names {f'{module}.{name}'[:MAX_KEY]!r}")
         self.stack.append(Global(GLOBALS[f"{module} {name}"]))
 
     def encoded(self, text: Any, encoding: Any) -> bytes:
         """Return bytes that protocol 2 of Python 3 has as text to be encoded, each text once."""
         if not isinstance(text, str) or encoding != "latin1":
-            raise _RefusedError("it encodes what is not text, or not in Latin-1")
+            raise _PickleError("it encodes what is not text, or not in Latin-1")
         self.left_to_encode -= len(text)
         if self.left_to_encode < 0:
-            raise _RefusedError("it encodes the same text again and again")
+            raise _PickleError("it encodes the same text again and again")
         return text.encode("latin-1")

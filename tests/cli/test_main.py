@@ -349,7 +349,7 @@ WRONG = [
     (["gradcheck"], 2, "CONFIG is missing"),
     (["gradcheck", "shapes.yaml", "--checkpoint", "nowhere.npz"], 5, "no such checkpoint"),
     (["download", "--from", "a", "--url", "http://x"], 2, "exclude one another"),
-    (["download", "--from", "nowhere", "--data-dir", "d"], 1, "nowhere: cannot be read"),
+    (["download", "--from", "nowhere", "--data-dir", "d"], 1, "nowhere: no such file"),
     (["download", "--from", "empty.yaml", "--data-dir", "d"], 4, "its SHA-256 is"),
     (["download", "--data-dir", "empty.yaml/x"], 1, "cannot be made"),
 ]

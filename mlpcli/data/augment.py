@@ -25,15 +25,40 @@ GROUP = 16  # images of a batch that share a map: one matrix product
 CENTRE = 15.5  # of the grid of 32×32 pixels
 
 
-class Flips:
-    """Which images of a batch are flipped: each with probability ½."""
+class Augmentation:
+    """Random flips, affine maps and dropout of the inputs of a batch, as configured."""
 
-    def __init__(self, batch_size: int, rng: np.random.Generator) -> None:
-        self._draws, self._rng = np.empty(batch_size), rng
+    def __init__(
+        self,
+        config: AugmentConfig,
+        maps: AffineMaps | None,
+        batch_size: int,
+        size: int,
+        rng: np.random.Generator,
+    ) -> None:
+        """Make the buffers for batches of `batch_size` inputs of `size` numbers."""
+        self._maps, self._rng, self._p = maps, rng, np.float32(config.input_dropout)
+        self._draws = np.empty(batch_size) if config.flips else None
+        self._M = np.empty((2, batch_size, size), np.float32) if config.input_dropout else None
 
-    def draw(self, n: int) -> NDArray[np.bool_]:
-        """Return a mask (n,)."""
-        return self._rng.random(out=self._draws)[:n] < 0.5
+    def flipped(self, n: int) -> NDArray[np.bool_] | None:
+        """Return which of n images are flipped, each with probability ½; None for no flips."""
+        return None if self._draws is None else self._rng.random(out=self._draws)[:n] < 0.5
+
+    def apply(self, X: Array) -> Array:
+        """Return the inputs X (n, size), mapped and with some entries dropped, perhaps in place.
+
+        Dropout is X ∘ M, where M is 0 with probability p, else 1/(1 − p) (Srivastava et al. 2014).
+        """
+        if self._maps is not None:
+            X = self._maps.apply(X)
+        if self._M is not None:
+            draws, M = self._M
+            self._rng.random(out=draws, dtype=np.float32)
+            np.greater_equal(draws, self._p, out=M)
+            M *= 1 / (1 - self._p)
+            X *= M[: len(X)]
+        return X
 
 
 class AffineMaps:
@@ -45,6 +70,7 @@ class AffineMaps:
         basis: NDArray[np.float32],
         mean: Array,
         scale: Array,
+        batch_size: int,
         dtype: DTypeLike,
         rng: np.random.Generator,
     ) -> None:
@@ -56,7 +82,7 @@ class AffineMaps:
         images = np.concatenate([basis.T, mean[None].astype(np.float32)])
         planes = images.reshape(-1, 1024)  # three per image
         project = basis * scale.astype(np.float32)
-        self._rng = rng
+        self._rng, self._Z = rng, np.empty((batch_size, k), dtype)
         self.matrices, self.offsets = np.empty((COUNT, k, k), dtype), np.empty((COUNT, k), dtype)
         for i in range(COUNT):
             angle = np.radians(rng.uniform(-config.rotation, config.rotation))
@@ -67,33 +93,15 @@ class AffineMaps:
             self.matrices[i] = mapped[:-1] @ project / scale[:, None]
             self.offsets[i] = (mapped[-1] - images[-1]) @ project
 
-    def draw(self, n: int) -> NDArray[np.intp]:
-        """Return the numbers of the maps for n images: one for each GROUP."""
-        return self._rng.integers(len(self.matrices), size=math.ceil(n / GROUP))
-
-    def apply(self, X: Array, which: NDArray[np.intp], out: Array) -> Array:
-        """Map components X (n, k), GROUP by GROUP, by the maps `which`, into `out` (n, k)."""
+    def apply(self, X: Array) -> Array:
+        """Return components X (n, k), each GROUP of rows mapped by a map drawn for it."""
+        Z = self._Z[: len(X)]
+        which = self._rng.integers(len(self.matrices), size=math.ceil(len(X) / GROUP))
         for start, i in zip(range(0, len(X), GROUP), which, strict=True):
             group = slice(start, start + GROUP)
-            np.dot(X[group], self.matrices[i], out=out[group])
-            out[group] += self.offsets[i]
-        return out
-
-
-class Dropout:
-    """X ∘ M in place, where M is 0 with probability p, else 1/(1 − p) (Srivastava et al. 2014)."""
-
-    def __init__(self, p: float, batch_size: int, size: int, rng: np.random.Generator) -> None:
-        self._p, self._rng = p, rng
-        self._draws, self._M = np.empty((2, batch_size, size), np.float32)
-
-    def apply(self, X: Array) -> Array:
-        """Drop entries of X (n, size); return X."""
-        draws = self._rng.random(out=self._draws, dtype=np.float32)[: len(X)]
-        M = np.greater_equal(draws, np.float32(self._p), out=self._M[: len(X)])
-        M *= 1 / (1 - self._p)
-        X *= M
-        return X
+            np.dot(X[group], self.matrices[i], out=Z[group])
+            Z[group] += self.offsets[i]
+        return Z
 
 
 def sampling_matrix(linear: NDArray[Any], shift: NDArray[Any]) -> NDArray[np.float32]:

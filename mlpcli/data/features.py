@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from mlpcli.config.loading import AugmentConfig, FeaturesConfig
-from mlpcli.data.augment import AffineMaps, Dropout, Flips
+from mlpcli.data.augment import AffineMaps, Augmentation
 from mlpcli.data.dataset import Split
-from mlpcli.data.loader import Inputs, Loader, Rows
+from mlpcli.data.loader import Inputs, Loader, Mask, Rows
 
 CHUNK = 500  # images at a time
 SAMPLE = 5000  # images, about, that a covariance is taken from: more changed no accuracy,
@@ -25,9 +25,6 @@ SAMPLE_CHUNK = 1000  # so many at a time, since a sum of products costs as much 
 Array = NDArray[Any]
 Images = NDArray[np.uint8]
 Vector = NDArray[np.float64]
-Random = np.random.Generator
-
-NOT_AUGMENTED = AugmentConfig()
 
 
 class Features:
@@ -46,16 +43,15 @@ class Features:
         """
         raise NotImplementedError
 
-    def inputs(
-        self,
-        images: Images,
-        batch_size: int,
-        dtype: DTypeLike,
-        augment: AugmentConfig = NOT_AUGMENTED,
-        rng: Random | None = None,
-    ) -> Inputs:
+    def inputs(self, images: Images, batch_size: int, dtype: DTypeLike) -> Inputs:
         """Return the features of uint8 images (N, 3072), to be gathered by rows."""
         raise NotImplementedError
+
+    def maps(
+        self, augment: AugmentConfig, batch_size: int, dtype: DTypeLike, rng: np.random.Generator
+    ) -> AffineMaps | None:
+        """Return the affine augmentation of these features, if there is any."""
+        return None
 
     def loader(
         self,
@@ -63,17 +59,19 @@ class Features:
         classes: int,
         batch_size: int,
         dtype: DTypeLike,
-        *,
-        augment: AugmentConfig = NOT_AUGMENTED,
-        order: Random | None = None,
-        augmentation: Random | None = None,
+        augment: AugmentConfig | None = None,
+        order: np.random.Generator | None = None,
+        augmentation: np.random.Generator | None = None,
     ) -> Loader:
         """Return a loader of the split in order, or of shuffled and augmented images to train on.
 
-        The order is drawn from `order`, how each image is varied from `augmentation`.
+        The order is drawn from `order`, how each image is augmented from `augmentation`.
         """
-        inputs = self.inputs(split.images, batch_size, dtype, augment, augmentation)
-        return Loader(split, inputs, classes, batch_size, dtype, order)
+        inputs, augmented = self.inputs(split.images, batch_size, dtype), None
+        if augment is not None and augmentation is not None:
+            maps = self.maps(augment, batch_size, dtype, augmentation)
+            augmented = Augmentation(augment, maps, batch_size, self.size, augmentation)
+        return Loader(split, inputs, classes, batch_size, dtype, order, augmented)
 
 
 @dataclass(frozen=True)
@@ -97,15 +95,8 @@ class Standardized(Features):
         W64 *= self.scale[:, None]
         return W64.astype(W.dtype), b64.astype(b.dtype)
 
-    def inputs(
-        self,
-        images: Images,
-        batch_size: int,
-        dtype: DTypeLike,
-        augment: AugmentConfig = NOT_AUGMENTED,
-        rng: Random | None = None,
-    ) -> Inputs:
-        return _Pixels(self, images, batch_size, dtype, augment, rng)
+    def inputs(self, images: Images, batch_size: int, dtype: DTypeLike) -> Inputs:
+        return _Pixels(self, images, batch_size, dtype)
 
 
 @dataclass(frozen=True)
@@ -143,60 +134,30 @@ class Components(Features):
         W64 = self.basis.astype(np.float64) @ (self.scale[:, None] * W)
         return W64.astype(W.dtype), (b - self.mean @ W64).astype(b.dtype)
 
-    def inputs(
-        self,
-        images: Images,
-        batch_size: int,
-        dtype: DTypeLike,
-        augment: AugmentConfig = NOT_AUGMENTED,
-        rng: Random | None = None,
-    ) -> Inputs:
-        return _Projected(self, images, batch_size, dtype, augment, rng)
+    def inputs(self, images: Images, batch_size: int, dtype: DTypeLike) -> Inputs:
+        return _Projected(self, images, batch_size, dtype)
+
+    def maps(
+        self, augment: AugmentConfig, batch_size: int, dtype: DTypeLike, rng: np.random.Generator
+    ) -> AffineMaps | None:
+        if not augment.warps:
+            return None
+        return AffineMaps(augment, self.basis, self.mean, self.scale, batch_size, dtype, rng)
 
 
-class _Gathered:
-    """Features gathered into a buffer made once; flips and dropout are alike for all of them."""
-
-    def __init__(
-        self, size: int, batch_size: int, augment: AugmentConfig, rng: Random | None
-    ) -> None:
-        self._flips = self._dropout = None
-        if rng is not None and augment.flips:
-            self._flips = Flips(batch_size, rng)
-        if rng is not None and augment.input_dropout:
-            self._dropout = Dropout(augment.input_dropout, batch_size, size, rng)
-
-    def gather(self, rows: Rows, flipped: NDArray[np.bool_] | None = None) -> Array:
-        raise NotImplementedError
-
-    def augment(self, rows: Rows) -> Array:
-        X = self._vary(rows, None if self._flips is None else self._flips.draw(len(rows)))
-        return X if self._dropout is None else self._dropout.apply(X)
-
-    def _vary(self, rows: Rows, flipped: NDArray[np.bool_] | None) -> Array:
-        return self.gather(rows, flipped)
-
-
-class _Pixels(_Gathered):
+class _Pixels:
     """Standardized pixels, made anew from the uint8 images for each batch."""
 
     def __init__(
-        self,
-        features: Standardized,
-        images: Images,
-        batch_size: int,
-        dtype: DTypeLike,
-        augment: AugmentConfig,
-        rng: Random | None,
+        self, features: Standardized, images: Images, batch_size: int, dtype: DTypeLike
     ) -> None:
-        super().__init__(3072, batch_size, augment, rng)
         self._images = images
         self._scale = (features.scale / 255).astype(dtype)
         self._shift = features.shift.astype(dtype)
         self._pixels = np.empty((batch_size, 3072), np.uint8)
         self._X = np.empty((batch_size, 3072), dtype)
 
-    def gather(self, rows: Rows, flipped: NDArray[np.bool_] | None = None) -> Array:
+    def gather(self, rows: Rows, flipped: Mask | None = None) -> Array:
         n = len(rows)
         # mode="clip" writes straight to out; the default fills a whole batch of its own first.
         pixels = np.take(self._images, rows, axis=0, out=self._pixels[:n], mode="clip")
@@ -209,39 +170,22 @@ class _Pixels(_Gathered):
         return X
 
 
-class _Projected(_Gathered):
-    """Components of images projected once: a flip is a change of signs, a map a k×k matrix."""
+class _Projected:
+    """Components of images projected once; a flip is a change of signs."""
 
     def __init__(
-        self,
-        features: Components,
-        images: Images,
-        batch_size: int,
-        dtype: DTypeLike,
-        augment: AugmentConfig,
-        rng: Random | None,
+        self, features: Components, images: Images, batch_size: int, dtype: DTypeLike
     ) -> None:
-        super().__init__(features.size, batch_size, augment, rng)
-        self._maps = None
-        if rng is not None and augment.warps:
-            own = features
-            self._maps = AffineMaps(augment, own.basis, own.mean, own.scale, dtype, rng)
         self._projected = features.apply(images, dtype)
         self._signs = np.stack([np.ones(features.size), features.parity]).astype(dtype)
-        self._X, self._Z = np.empty((2, batch_size, features.size), dtype)
+        self._X, self._S = np.empty((2, batch_size, features.size), dtype)
 
-    def gather(self, rows: Rows, flipped: NDArray[np.bool_] | None = None) -> Array:
-        X, Z = self._X[: len(rows)], self._Z[: len(rows)]
-        np.take(self._projected, rows, axis=0, out=X, mode="clip")
+    def gather(self, rows: Rows, flipped: Mask | None = None) -> Array:
+        n = len(rows)
+        X = np.take(self._projected, rows, axis=0, out=self._X[:n], mode="clip")
         if flipped is not None:
-            X *= np.take(self._signs, flipped, axis=0, out=Z, mode="clip")
+            X *= np.take(self._signs, flipped, axis=0, out=self._S[:n], mode="clip")
         return X
-
-    def _vary(self, rows: Rows, flipped: NDArray[np.bool_] | None) -> Array:
-        if self._maps is None:
-            return self.gather(rows, flipped)
-        which = self._maps.draw(len(rows))
-        return self._maps.apply(self.gather(rows, flipped), which, out=self._Z[: len(rows)])
 
 
 PLAIN = Standardized(np.ones(3072), np.zeros(3072))

@@ -9,10 +9,12 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from mlpcli.data.augment import Augmentation
 from mlpcli.data.dataset import Split
 
 Array = NDArray[Any]
 Rows = NDArray[np.intp]
+Mask = NDArray[np.bool_]
 
 
 class Batch(NamedTuple):
@@ -24,13 +26,10 @@ class Batch(NamedTuple):
 
 
 class Inputs(Protocol):
-    """What the first layer sees of images: (B, D) of the given rows, valid until the next call."""
+    """What the first layer sees of a set of images."""
 
-    def gather(self, rows: Rows) -> Array:
-        """Return the inputs of the images as they are."""
-
-    def augment(self, rows: Rows) -> Array:
-        """Return the inputs of the images, each varied at random."""
+    def gather(self, rows: Rows, flipped: Mask | None = None) -> Array:
+        """Return (B, D) of the images `rows`, some of them flipped, valid until the next call."""
 
 
 class Sampler:
@@ -62,7 +61,7 @@ class Sampler:
 
 
 class Loader:
-    """Batches of a split, over an epoch: shuffled and augmented with `order`, else as it is."""
+    """Batches of a split, over an epoch: in its own order, or in one drawn from `order`."""
 
     def __init__(
         self,
@@ -72,10 +71,10 @@ class Loader:
         batch_size: int,
         dtype: DTypeLike,
         order: np.random.Generator | None = None,
+        augmentation: Augmentation | None = None,
     ) -> None:
-        self.split, self.inputs = split, inputs
+        self.split, self.inputs, self.augmentation = split, inputs, augmentation
         self.sampler = Sampler(split.rows, batch_size, order)
-        self._gather = inputs.gather if order is None else inputs.augment
         self._one_hot = np.eye(classes, dtype=dtype)
         self._targets = np.empty((batch_size, classes), dtype)
         self._labels = np.empty(batch_size, np.intp)
@@ -91,6 +90,12 @@ class Loader:
             labels = np.take(self.split.labels, rows, out=self._labels[:n], mode="clip")
             targets = np.take(self._one_hot, labels, axis=0, out=self._targets[:n], mode="clip")
             yield Batch(self._gather(rows), targets, labels)
+
+    def _gather(self, rows: Rows) -> Array:
+        if self.augmentation is None:
+            return self.inputs.gather(rows)
+        X = self.inputs.gather(rows, self.augmentation.flipped(len(rows)))
+        return self.augmentation.apply(X)
 
     def in_order(self, split: Split) -> Loader:
         """Return a loader of another split of the same images, in order and not augmented.

@@ -65,8 +65,9 @@ def test_every_pixel_is_a_mean_of_pixels() -> None:
 def affine_maps(
     found: Components, config: AugmentConfig, dtype: type = np.float64
 ) -> augment.AffineMaps:
-    rng = np.random.default_rng(0)
-    return augment.AffineMaps(config, found.basis, found.mean, found.scale, dtype, rng)
+    maps = found.maps(config, 7 * GROUP + 1, dtype, np.random.default_rng(0))
+    assert maps is not None
+    return maps
 
 
 def test_components_are_mapped_as_the_pixels_are(split: Split) -> None:
@@ -95,26 +96,35 @@ def test_every_map_is_another_one(split: Split) -> None:
 
 def test_each_group_of_a_batch_has_its_own_map_and_each_map_comes_up(split: Split) -> None:
     found = features.fit(FeaturesConfig(name="pca", components=5), split)
-    maps = affine_maps(found, AugmentConfig(shift=2))
-    drawn = [maps.draw(GROUP * 7 + 1) for _ in range(300)]
-    assert {len(which) for which in drawn} == {8}
-    assert set(np.concatenate(drawn)) == set(range(augment.COUNT))
-    x = found.apply(split.images[: GROUP + 3])
-    mapped = maps.apply(x, np.array([5, 2]), out=np.empty_like(x))
-    first, second = x[:GROUP], x[GROUP:]
-    np.testing.assert_allclose(mapped[:GROUP], first @ maps.matrices[5] + maps.offsets[5])
-    np.testing.assert_allclose(mapped[GROUP:], second @ maps.matrices[2] + maps.offsets[2])
+    maps, used = affine_maps(found, AugmentConfig(shift=2)), set()
+    x = found.apply(split.images[: 7 * GROUP + 1])
+    every = np.einsum("nk,ikl->inl", x, maps.matrices) + maps.offsets[:, None]
+    for _ in range(150):
+        mapped = maps.apply(x)
+        for start in range(0, len(x), GROUP):
+            group = slice(start, start + GROUP)
+            (which,) = (
+                i for i in range(augment.COUNT) if np.allclose(mapped[group], every[i, group])
+            )
+            used.add(which)
+    assert used == set(range(augment.COUNT))
+
+
+def augmentation(**options: object) -> augment.Augmentation:
+    return augment.Augmentation(AugmentConfig(**options), None, 150, 20, np.random.default_rng(0))
 
 
 def test_half_of_the_images_are_flipped() -> None:
-    flips = augment.Flips(128, np.random.default_rng(0))
-    share = np.mean([flips.draw(128) for _ in range(80)])
+    flips = augmentation(flips=True)
+    share = np.mean([flips.flipped(150) for _ in range(80)])
     assert 0.48 < share < 0.52
-    assert len(flips.draw(5)) == 5
+    assert len(flips.flipped(5)) == 5
+    assert augmentation().flipped(5) is None
 
 
 def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
     X = np.random.default_rng(1).random((150, 20), np.float32) + 1
-    factors = augment.Dropout(0.25, 150, 20, np.random.default_rng(0)).apply(X.copy()) / X
+    factors = augmentation(input_dropout=0.25).apply(X.copy()) / X
     assert ((factors == 0) | np.isclose(factors, 1 / 0.75)).all()
     assert (factors == 0).mean() == pytest.approx(0.25, abs=0.03)
+    np.testing.assert_array_equal(augmentation().apply(X.copy()), X)

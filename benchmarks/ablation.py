@@ -1,4 +1,4 @@
-"""What each part of a recipe is worth: a configuration with one part taken away, on validation.
+"""What each part of a recipe is worth: a configuration without that part, on validation images.
 
     MLPCLI_DATA_DIR=… python benchmarks/ablation.py [--seeds 3] [fast best]
 
@@ -18,19 +18,19 @@ from mlpcli.config.loading import load
 
 RESULTS = Path(__file__).parent / "ablation.json"
 
-STILL = ("augment.shift=0", "augment.rotation=0", "augment.zoom=0")
+NO_MAPS = ("augment.shift=0", "augment.rotation=0", "augment.zoom=0")
 PARTS: dict[str, dict[str, tuple[str, ...]]] = {
     "fast": {
-        "as it is": (),
-        "no mirrored images": ("augment.flips=false",),
-        "images not moved": STILL,
+        "unchanged": (),
+        "no flips": ("augment.flips=false",),
+        "no affine augmentation": NO_MAPS,
         "half as many components": ("features.components=96",),
         "twice as many components": ("features.components=384",),
     },
     "best": {
-        "as it is": (),
-        "images shifted, not turned or stretched": STILL[1:],
-        "images not moved": STILL,
+        "unchanged": (),
+        "translation only": NO_MAPS[1:],
+        "no affine augmentation": NO_MAPS,
         "no weight decay": ("optimizer.weight_decay=0",),
     },
 }

@@ -176,7 +176,9 @@ def main() -> None:
             continue
         print(f"{name}: not installed")
 
-    print("| checker | flaws caught | missed | right one | least error noticed | ms a check |")
+    print(
+        "| checker | flaws found | missed | right gradient | smallest error found | ms per check |"
+    )
     print("|---|---|---|---|---|---|")
     for name, passes in checkers.items():
         passes(None, 0.0)  # warm up

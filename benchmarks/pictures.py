@@ -3,7 +3,7 @@
     MLPCLI_DATA_DIR=… PYTHONPATH=tests python benchmarks/pictures.py     (make pictures)
 
 `report.png` and `sweep.png` are the tops of what `mlpcli report` writes of `configs/fast.yaml`,
-with 5,000 images set aside for its curves, and of `configs/sweep.yaml`, as Chromium shows them.
+with 5,000 images held out for its curves, and of `configs/sweep.yaml`, as Chromium shows them.
 `learning_curves.svg` is drawn from results.json, as `make results` recorded it.
 """
 

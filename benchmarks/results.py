@@ -5,7 +5,7 @@
 
 Each run is `mlpcli train CONFIG` and then, once, `mlpcli eval` on the test split. Nothing is chosen
 here: the configurations are as they stand. Those that train on all 50,000 images are trained once
-more with 5,000 of them set aside, for the curve and the figure of validation.
+more with 5,000 of them held out, for the curve and the validation accuracy.
 """
 
 from __future__ import annotations

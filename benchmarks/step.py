@@ -304,7 +304,7 @@ def main() -> None:
     if options.json:
         print(json.dumps({"table": table, "rounds": rounds, "absent": absent, "machine": facts}))
         return
-    print("| program | ms a step | images/s | to the floor | peak memory, MiB |")
+    print("| program | ms per step | images/s | to the floor | peak memory, MiB |")
     print("|---|---|---|---|---|")
     for name, row in sorted(table.items(), key=lambda item: item[1]["milliseconds"]):
         print(

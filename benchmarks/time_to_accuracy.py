@@ -5,7 +5,7 @@
 53.15% is what is published for 3072-512-10 after 100 epochs (ReLU, softmax, no augmentation). Both
 train 3072-512-10 with sigmoid units at batch size 128. mlpcli runs `configs/fast.yaml`, cut short.
 The PyTorch program runs on pixels standardized one by one, with the initial weights, learning rate,
-momentum, weight decay and schedule that are best for it; and once more with mirrored images. All
+momentum, weight decay and schedule that are best for it; and once more with random flips. All
 had these and their epochs, the fewest that pass, chosen on validation images.
 
 A time is of the whole process, from Python's start to the written checkpoint, imports and reading
@@ -36,12 +36,12 @@ FAST = (
     "augment.zoom=0",
 )
 PEERS = {
-    "PyTorch": {"epochs": 11, "learning_rate": 0.4, "weight_decay": 0.015, "mirrored": False},
-    "PyTorch, mirrored images": {
+    "PyTorch": {"epochs": 11, "learning_rate": 0.4, "weight_decay": 0.015, "flips": False},
+    "PyTorch, random flips": {
         "epochs": 10,
         "learning_rate": 0.3,
         "weight_decay": 0.01,
-        "mirrored": True,
+        "flips": True,
     },
 }
 MOMENTUM = 0.9
@@ -81,7 +81,7 @@ def train_with_torch(name: str, seed: int, path: str) -> None:
     for _ in range(peer["epochs"]):
         for rows in torch.randperm(len(images)).split(128):
             x = images.index_select(0, rows)
-            if peer["mirrored"]:
+            if peer["flips"]:
                 turned = torch.rand(len(rows)) < 0.5
                 x[turned] = x[turned].view(-1, 96, 32).flip(2).view(-1, 3072)
             x = x * scale + shift

@@ -20,7 +20,7 @@ from mlpcli.config.loading import AugmentConfig
 
 Array = NDArray[Any]
 
-COUNT = 128  # maps, drawn once: enough that an image seldom meets the same one twice
+COUNT = 128  # maps, drawn once: enough that an image seldom has the same one twice
 GROUP = 16  # images of a batch that share a map: one matrix product
 CENTRE = 15.5  # of the grid of 32×32 pixels
 

@@ -18,9 +18,9 @@ from mlpcli.data.augment import AffineMaps, Augmentation
 from mlpcli.data.dataset import Split
 from mlpcli.data.loader import Inputs, Loader, Mask, Rows
 
-CHUNK = 500  # images at a time
-SAMPLE = 5000  # images, about, that a covariance is taken from: more changed no accuracy,
-SAMPLE_CHUNK = 1000  # so many at a time, since a sum of products costs as much as a product
+CHUNK = 500  # images that are converted at a time
+SAMPLE = 5000  # images of which the covariance is taken, about: more did not change the accuracy
+SAMPLE_CHUNK = 1000  # of these at a time: adding up two products costs as much as one product
 
 Array = NDArray[Any]
 Images = NDArray[np.uint8]
@@ -194,8 +194,8 @@ PLAIN = Standardized(np.ones(3072), np.zeros(3072))
 def fit(config: FeaturesConfig, split: Split) -> Features:
     """Fit the configured map on a split's images.
 
-    `none` leaves pixels as they are; `channel` and `pixel` give mean 0 and deviation 1 (a pixel
-    that never changes is only centred); `pca` finds the whitened principal components.
+    `none` leaves pixels as they are; `channel` and `pixel` give mean 0 and standard deviation 1 (a
+    constant pixel is only centred); `pca` finds the whitened principal components.
     """
     if config.name == "none":
         return PLAIN
@@ -222,10 +222,10 @@ def _standardized(split: Split, *, by_channel: bool) -> Standardized:
 
 
 def _principal_components(split: Split, count: int, softening: float) -> Components:
-    """Find the components of the covariance of the images and of their mirror images together.
+    """Find the components of the covariance of the images and their mirror images together.
 
-    It falls into two halves of 1536 dimensions, what is even under the mirror and what is odd: with
-    l the left half of an image and r the right half mirrored, (l + r)/√2 and (l − r)/√2.
+    It splits into two blocks of 1536 dimensions, even and odd under the flip: with l the left half
+    of an image and r the right half flipped, (l + r)/√2 and (l − r)/√2.
     """
     rows = split.rows[:: max(1, len(split) // SAMPLE)]
     mean, products = np.zeros(1536), np.zeros((2, 1536, 1536), np.float32)
@@ -260,9 +260,9 @@ def _leading(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the largest eigenvalues of a covariance and their eigenvectors, by subspace iteration.
 
-    Of each half about half of what is found is used, so a few products give these eigenvalues to a
-    thousandth or so, many times sooner than the whole eigenproblem would. What has not converged is
-    still orthonormal, and white within what was found (Halko et al. 2011).
+    About half of the pairs that are found in each block are used, so a few products give their
+    eigenvalues to about 1e-3, many times faster than the full eigenproblem. Vectors that have not
+    converged are still orthonormal, and white within the subspace (Halko et al. 2011).
     """
     start = np.random.default_rng(0).standard_normal((len(covariance), count), np.float32)
     Q, _ = np.linalg.qr(covariance @ start)  # at most 1536 columns

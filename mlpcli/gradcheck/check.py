@@ -37,14 +37,14 @@ from mlpcli.nn.model import Model
 
 IMAGES = 8
 EVERY_ENTRY_BELOW = 2048  # parameters: a smaller network is checked entry by entry
-ENTRIES = 24  # of each tensor of a larger one, beside random directions through all of the tensor
-CENTRAL_ENTRIES = 8  # of these, by the weaker and dearer central differences too
+ENTRIES = 24  # of each tensor of a larger one, beside random directions through the whole tensor
+CENTRAL_ENTRIES = 8  # of these, by central differences too, which are weaker and cost more
 
 COMPLEX_TOLERANCE = 1e-12
 CENTRAL_TOLERANCE = 1e-6
 DTYPE_TOLERANCE = {"float32": 1e-4, "float64": 1e-12}
 ROUNDINGS = 4  # units in the last place, of each sum that makes a gradient
-DIRECTIONS = 3  # before a slope below 2 is believed: along one, the curvature may vanish by chance
+DIRECTIONS = 3  # before a slope below 2 counts: along one, the curvature may vanish by chance
 
 IN_TRAINING_DTYPE = "training dtype"
 

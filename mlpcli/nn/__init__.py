@@ -1,6 +1,6 @@
 """The mathematics, in NumPy and nothing else.
 
-Letters, as in Zhe Li's note on the gradient of sigmoid cross-entropy (2018), one example a row:
+Letters, as in Zhe Li's note on the gradient of sigmoid cross-entropy (2018), one example per row:
 
     B  examples in a batch      X  inputs (B, D)          W, b    a layer's weights and biases
     D  inputs of a layer        T  pre-activations        dW, db  the loss's gradient by them

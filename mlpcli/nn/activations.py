@@ -1,7 +1,7 @@
 """Activations: Z = a(T) forward; backward, G becomes G ∘ a′(T).
 
 They keep T and Z of the last forward pass. Backward works in place on G and uses T and Z, which are
-not needed any more, as scratch, so neither direction makes an array.
+no longer needed, as scratch, so neither direction allocates an array.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ Array = NDArray[Any]
 class Dense:
     """T = X W + b, on views that the network owns: W, dW (D, H) and b, db (H,).
 
-    `input_gradient=False` spares the first layer its dX, which nobody asks for.
+    `input_gradient=False` skips dX, which the first layer does not need.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Dense:
         return T  # T = X W + b
 
     def backward(self, G: Array) -> Array:
-        """Fill dW and db from G = dL/dT, (B, H); return dL/dX, (B, D), empty if not asked for."""
+        """Fill dW and db from G = dL/dT, (B, H); return dL/dX, (B, D), empty without `input_gradient`."""
         np.dot(self.X.T, G, out=self.dW)  # dW = Xᵀ G: equation (9), with its sign put right
         np.sum(G, axis=0, out=self.db)  # db = Σ_rows G: missing in the note
         if self._dX is None:

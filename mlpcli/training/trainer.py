@@ -1,4 +1,4 @@
-"""The training loop: a generator that yields one result an epoch; no printing, no files."""
+"""The training loop: a generator that yields one result per epoch; no printing, no files."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class EpochResult:
-    """One epoch. Losses are means an image, accuracies lie in [0, 1]; None without a val split.
+    """One epoch. Losses are means per image, accuracies lie in [0, 1]; None without a val split.
 
-    The train figures are those of the batches as they came, while the network was still moving.
+    The train metrics are those of the batches at the parameters of their own step.
     """
 
     epoch: int
@@ -49,12 +49,12 @@ class Progress:
 
     epoch: int = 0  # finished epochs
     step: int = 0  # updates made
-    position: int = 0  # images of the running epoch that are done
+    position: int = 0  # images of the current epoch that were used
     loss_sum: float = 0.0  # over those images
-    correct: int = 0  # of those images
+    correct: int = 0  # predictions of those images
     epoch_seconds: float = 0.0  # spent on those images
-    images: int = 0  # done in all, and the seconds spent on them
-    seconds: float = 0.0
+    images: int = 0  # used in finished epochs
+    seconds: float = 0.0  # spent on finished epochs
     best_epoch: int = 0
     best_val_accuracy: float | None = None
     best_val_loss: float | None = None
@@ -62,7 +62,7 @@ class Progress:
 
 
 class Training:
-    """A network, its data, and the state of its training."""
+    """A model, its data, and the state of its training."""
 
     def __init__(self, config: Config, dataset: Dataset) -> None:
         self.config, self.dataset, self.progress = config, dataset, Progress()
@@ -105,17 +105,20 @@ class Training:
             classes,
             size,
             dtype,
-            augment=config.augment,
-            order=order,
-            augmentation=augmentation,
+            config.augment,
+            order,
+            augmentation,
         )
         self.val_loader = self.train_loader.in_order(dataset.splits["val"])
         self._predictions, self._correct = np.empty(size, np.intp), np.empty(size, np.bool_)
 
     @property
     def learning_rate(self) -> float:
-        """That of the next step."""
-        epoch = self.progress.step / len(self.train_loader)
+        """The learning rate of the next step."""
+        return self._learning_rate(self.progress.step)
+
+    def _learning_rate(self, step: int) -> float:
+        epoch = step / len(self.train_loader)
         return self.config.optimizer.learning_rate * self.schedule(epoch)
 
     @property
@@ -160,8 +163,7 @@ class Training:
     def _finish_epoch(self, clock: float) -> EpochResult:
         progress = self.progress
         count, train_seconds = len(self.train_loader.sampler.order), progress.epoch_seconds
-        step = max(progress.step - 1, 0) / len(self.train_loader)
-        learning_rate = self.config.optimizer.learning_rate * self.schedule(step)
+        learning_rate = self._learning_rate(max(progress.step - 1, 0))
         val_loss = val_accuracy = None
         self._require_finite(learning_rate)
         if len(self.dataset.splits["val"]):
@@ -227,9 +229,9 @@ class Training:
         return arrays | {"W1": W, "b1": b}
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        """Return the arrays and the plain values from which `restore` goes on to the last bit.
+        """Return the arrays and the plain values from which `restore` resumes bit by bit.
 
-        Raises DivergedError where they are not finite: nothing good comes after that.
+        Raises DivergedError where they are not finite.
         """
         self._require_finite(self.learning_rate)
         arrays = {"params": self.model.network.params, "order": self.train_loader.sampler.order}
@@ -238,10 +240,10 @@ class Training:
         return arrays, {"progress": asdict(self.progress), "rng": streams}
 
     def restore(self, arrays: dict[str, NDArray[Any]], values: dict[str, Any]) -> None:
-        """Take up a saved state; raises CheckpointError where it is not one of this training."""
+        """Restore a saved state; raises CheckpointError where it is not one of this training."""
         own, _ = self.state()
         if not arrays:
-            raise CheckpointError("it holds the network alone, and no state to go on from")
+            raise CheckpointError("it holds the network alone, and no state to resume from")
         if arrays.keys() != own.keys():
             found, expected = ", ".join(arrays), ", ".join(own)
             raise CheckpointError(f"its state holds {found}, expected {expected}")
@@ -255,7 +257,7 @@ class Training:
             for name, rng in self.streams.items():
                 rng.bit_generator.state = values["rng"][name]
         except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise CheckpointError(f"its state is not whole: {error}") from None
+            raise CheckpointError(f"its state is not valid: {error}") from None
         batches = math.ceil(progress.position / self.config.training.batch_size)
         step = progress.epoch * len(self.train_loader) + batches
         if progress.step != step or progress.position > len(self.train_loader.sampler.order):
@@ -267,15 +269,15 @@ class Training:
 
 
 def _checked(progress: Progress) -> Progress:
-    """Return `progress` if each of its values is of the kind it has at the start, or a number."""
+    """Return `progress`; raises ValueError where a value is not of its type, or not finite."""
     for item in fields(progress):
         value = getattr(progress, item.name)
         if item.type == "int":
-            whole = type(value) is int and value >= 0
+            valid = type(value) is int and value >= 0
         else:
             none = value is None and item.default is None
-            whole = none or (type(value) is float and math.isfinite(value))
-        if not whole:
+            valid = none or (type(value) is float and math.isfinite(value))
+        if not valid:
             raise ValueError(f"{item.name} is {value!r}")
     return progress
 

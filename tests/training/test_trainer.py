@@ -244,7 +244,7 @@ def test_a_state_that_no_training_was_ever_in_is_refused(
 ) -> None:
     training = start(note)
     arrays, values = training.state()
-    with pytest.raises(CheckpointError, match=r"not whole|is not one of epoch"):
+    with pytest.raises(CheckpointError, match=r"not valid|is not one of epoch"):
         training.restore(arrays, values | changes)
     training.restore(arrays, values)
 

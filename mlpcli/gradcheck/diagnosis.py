@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlpcli.gradcheck.numerical import relative_error
 from mlpcli.nn.activations import ACTIVATIONS
 from mlpcli.nn.layers import Dense
 from mlpcli.nn.losses import Loss
@@ -21,7 +22,7 @@ from mlpcli.nn.network import Network
 Array = NDArray[np.float64]
 Gradients = dict[str, Array]
 STEP = 1e-30
-CLOSE = 1e-6  # relative, normwise: two gradients that are the same
+CLOSE = 1e-6  # relative error, normwise, below which two gradients are the same
 
 
 class Diagnosis:
@@ -34,7 +35,7 @@ class Diagnosis:
         self.underived = reference_gradients(network, X, G, derivative=False)
         self.transposed = reference_gradients(network, X, G, transposed=True)
 
-    def explain(self, name: str, gradient: Array) -> str:  # noqa: PLR0911 - one a hypothesis
+    def explain(self, name: str, gradient: Array) -> str:  # noqa: PLR0911 - one per hypothesis
         """Return the likely reason why the gradient of a tensor is wrong."""
         right = self.right[name]
         if not np.isfinite(gradient).all():
@@ -43,13 +44,13 @@ class Diagnosis:
         if not gradient.any():
             return "the bias gradient is missing" if name[0] == "b" else "it is zero throughout"
         factor = float(np.vdot(gradient, right) / np.vdot(right, right)) if right.any() else 0.0
-        if _close(gradient, factor * right):
+        if relative_error(gradient, factor * right) < CLOSE:
             return self._factor(factor)
-        if _close(gradient, self.underived[name]):
+        if relative_error(gradient, self.underived[name]) < CLOSE:
             return "the activation's derivative is missing"
-        if _close(gradient, self.transposed[name]):
+        if relative_error(gradient, self.transposed[name]) < CLOSE:
             return "an error was sent back through a weight matrix that is not transposed"
-        if _close(gradient.ravel(), right.T.ravel()):
+        if relative_error(gradient.ravel(), right.T.ravel()) < CLOSE:
             return "it is transposed"
         return _where(gradient, right)
 
@@ -58,7 +59,7 @@ class Diagnosis:
         if np.isclose(factor, 1):
             return "a second backward pass agrees with it: the forward pass is not analytic"
         if np.isclose(factor, -1):
-            return "the sign is flipped: Y − Ŷ in the place of Ŷ − Y"
+            return "the sign is flipped: Y − Ŷ in place of Ŷ − Y"
         if np.isclose(factor, n):
             return f"a factor n = {n}: the mean over the batch is missing"
         if np.isclose(factor, 1 / n):
@@ -86,11 +87,6 @@ def _where(gradient: Array, right: Array) -> str:
 
 def _index(at: Any) -> str:
     return f"[{', '.join(str(int(i)) for i in at)}]"
-
-
-def _close(a: Array, b: Array) -> bool:
-    scale = max(np.linalg.norm(a), np.linalg.norm(b))
-    return bool(np.linalg.norm(a - b) <= CLOSE * scale)
 
 
 def reference_gradients(

@@ -33,7 +33,7 @@ class Dense:
         return T  # T = X W + b
 
     def backward(self, G: Array) -> Array:
-        """Fill dW and db from G = dL/dT, (B, H); return dL/dX, (B, D), empty without `input_gradient`."""
+        """Fill dW and db from G = dL/dT, (B, H); return dL/dX, (B, D), or nothing if skipped."""
         np.dot(self.X.T, G, out=self.dW)  # dW = Xᵀ G: equation (9), with its sign put right
         np.sum(G, axis=0, out=self.db)  # db = Σ_rows G: missing in the note
         if self._dX is None:

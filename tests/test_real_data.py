@@ -12,7 +12,7 @@ from conftest import CONFIGS, Command
 
 from mlpcli.cifar10 import batches
 from mlpcli.config import loading as config
-from mlpcli.data import reading
+from mlpcli.data import dataset
 from mlpcli.data.features import PLAIN
 from mlpcli.nn.model import Model
 from mlpcli.training.trainer import Training
@@ -62,13 +62,13 @@ def test_over_60_percent_in_seconds(mlpcli: Command, real_data_dir: Path) -> Non
 def test_the_network_on_pixels_is_the_one_on_components(real_data_dir: Path) -> None:
     sets = [f"data.dir={real_data_dir}", "training.epochs=2"]
     settings = config.load(CONFIGS / "best.yaml", sets)
-    training = Training(settings, reading.load_train_val(settings.data))
+    training = Training(settings, dataset.load_train_val(settings.data))
     for _ in training.epochs(lambda progress: None):
         pass
     on_pixels = Model((3072, 512, 10), batch_size=500)
     for name, array in training.pixel_params().items():
         on_pixels.network.named_params[name][...] = array
-    test = reading.load_test(settings.data).splits["test"]
+    test = dataset.load_test(settings.data).splits["test"]
     on_components = training.model.in_dtype(np.float32, 500)
     logits = []
     for model, features in ((on_components, training.features), (on_pixels, PLAIN)):

@@ -69,7 +69,7 @@ def gradcheck(
     settings = options.load_config(config, sets, data_dir)
     environment.set_threads(settings.threads)
 
-    from mlpcli.data import reading
+    from mlpcli.data import dataset
     from mlpcli.gradcheck import flaws
     from mlpcli.gradcheck.check import IMAGES, check
     from mlpcli.runs.checkpoint import load
@@ -80,7 +80,7 @@ def gradcheck(
         raise CheckpointError(f"{checkpoint}: is not the network that {config} describes")
     model = None if saved is None else saved.model(IMAGES)
     flaw = None if inject is None else flaws.named(inject)
-    report = check(settings, reading.load_train_val(settings.data), model, flaw)
+    report = check(settings, dataset.load_train_val(settings.data), model, flaw)
     if as_json:
         options.print_json(_document(report))
     else:

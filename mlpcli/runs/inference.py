@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlpcli.config.loading import DataConfig
-from mlpcli.data import reading
+from mlpcli.data import dataset
 from mlpcli.data.dataset import Split, SplitName
 from mlpcli.data.features import PLAIN
 from mlpcli.errors import CheckpointError, DataError
@@ -22,7 +22,7 @@ def split_for(checkpoint: Checkpoint, split_name: SplitName, data: DataConfig) -
 
     Raises DataError where it is empty, or its classes are not those of the network.
     """
-    read = reading.load_test if split_name == "test" else reading.load_train_val
+    read = dataset.load_test if split_name == "test" else dataset.load_train_val
     found = read(data)
     if found.label_names != checkpoint.label_names:
         raise DataError(

@@ -13,8 +13,7 @@ from typing import Any, Protocol
 
 from mlpcli import environment
 from mlpcli.config.loading import UNLEARNED, Config, DataConfig, differences, to_dict
-from mlpcli.data.dataset import Dataset
-from mlpcli.data.reading import load_train_val
+from mlpcli.data.dataset import Dataset, load_train_val
 from mlpcli.environment import BITS_DEPEND_ON
 from mlpcli.errors import CheckpointError, DivergedError, InterruptedRunError, MlpcliError
 from mlpcli.files import locked, remove_stale

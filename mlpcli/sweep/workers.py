@@ -244,6 +244,6 @@ _reading = threading.Lock()
 
 @functools.lru_cache(maxsize=1)
 def _images(name: Any, folder: str | None) -> Any:
-    from mlpcli.data.reading import load_train
+    from mlpcli.data.dataset import load_train
 
     return load_train(DataConfig(name=name, dir=folder))

@@ -8,7 +8,7 @@ from conftest import CONFIGS
 
 from mlpcli.cifar10 import synthetic
 from mlpcli.config import loading as config
-from mlpcli.data import reading
+from mlpcli.data import dataset
 from mlpcli.training.evaluate import evaluate
 from mlpcli.training.trainer import Training
 
@@ -38,10 +38,10 @@ def test_the_network_learns_what_logistic_regression_cannot() -> None:
     for hidden in ("[512]", "[]"):
         sets = [f"model.hidden={hidden}", "training.epochs=6"]
         settings = config.load(CONFIGS / "smoke.yaml", sets)
-        training = Training(settings, reading.load_train_val(settings.data))
+        training = Training(settings, dataset.load_train_val(settings.data))
         for _ in training.epochs(lambda progress: None):
             pass
-        test = reading.load_test(settings.data).splits["test"]
+        test = dataset.load_test(settings.data).splits["test"]
         loader = training.features.loader(test, 10, 128, np.float32)
         accuracies[hidden] = evaluate(training.model, loader).accuracy
     assert accuracies["[512]"] > accuracies["[]"] + 0.2

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlpcli.config.loading import DataConfig
-from mlpcli.data.dataset import stratified_rows
-from mlpcli.data.reading import load_test, load_train_val
+from mlpcli.data.dataset import load_test, load_train_val, stratified_rows
 from mlpcli.errors import ConfigError
 
 

@@ -9,8 +9,7 @@ import pytest
 
 from mlpcli.config.loading import DataConfig, FeaturesConfig
 from mlpcli.data import features
-from mlpcli.data.dataset import Split
-from mlpcli.data.reading import load_train_val
+from mlpcli.data.dataset import Split, load_train_val
 
 
 @pytest.fixture

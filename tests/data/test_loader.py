@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 
 from mlpcli.config.loading import AugmentConfig, DataConfig, FeaturesConfig
 from mlpcli.data import features
-from mlpcli.data.dataset import Split
+from mlpcli.data.dataset import Split, load_train_val
 from mlpcli.data.features import Features
 from mlpcli.data.loader import Loader, Sampler
-from mlpcli.data.reading import load_train_val
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlpcli.config import loading as config
-from mlpcli.data.reading import load_train_val
+from mlpcli.data.dataset import load_train_val
 from mlpcli.gradcheck import FLAWS, flaws
 from mlpcli.gradcheck.check import Report, check, check_problem, make_problem
 from mlpcli.gradcheck.diagnosis import loss_slopes, reference_gradients

@@ -12,7 +12,7 @@ from conftest import CONFIGS
 from mlpcli.config import loading as config
 from mlpcli.config.loading import Config
 from mlpcli.data import augment
-from mlpcli.data.reading import load_train_val
+from mlpcli.data.dataset import load_train_val
 from mlpcli.errors import CheckpointError, DivergedError
 from mlpcli.training.trainer import EpochResult, Progress, Training
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlpcli.config import loading as configuration
-from mlpcli.config.loading import Config
+from mlpcli.config.settings import Config
 from mlpcli.errors import MlpcliError, printable
 from mlpcli.files import expanded
 
@@ -155,14 +155,17 @@ def needs(extra: str) -> Iterator[None]:
 def load_config(path: Path, sets: tuple[str, ...], data_dir: Path | None) -> Config:
     """Read a configuration with its `--set` texts; `--data-dir` comes before its `data.dir`."""
     config = configuration.load(path, sets)
-    if data_dir is None and config.data.dir is not None:
+    if data_dir is None and config.data.name == "cifar10" and config.data.dir is not None:
         data_dir = expanded(Path(config.data.dir))
     return with_data_dir(config, data_dir)
 
 
 def with_data_dir(config: Config, data_dir: Path | None) -> Config:
-    """Put `data_dir`, if given, in the place of `data.dir`, so that it holds from anywhere."""
-    if data_dir is None:
+    """Put `data_dir`, if given, in the place of `data.dir`, so that it holds from anywhere.
+
+    Generated images have no such key, and stay as they are.
+    """
+    if data_dir is None or config.data.name != "cifar10":
         return config
     data = dataclasses.replace(config.data, dir=str(data_dir.absolute()))
     return dataclasses.replace(config, data=data)

@@ -14,7 +14,7 @@ from mlpcli.cli import _options as options
 from mlpcli.errors import CheckFailedError, CheckpointError, ConfigError
 
 if TYPE_CHECKING:
-    from mlpcli.config.loading import Config
+    from mlpcli.config.settings import Config
     from mlpcli.gradcheck.check import Report
 
 FLAWS = (

@@ -16,7 +16,8 @@ import click
 from mlpcli import environment
 from mlpcli.cli import _options as options
 from mlpcli.cli._progress import Bar
-from mlpcli.config.loading import Config
+from mlpcli.config import loading as configuration
+from mlpcli.config.settings import Config
 from mlpcli.errors import ConfigError, FailedTrialsError, MlpcliError, printable
 from mlpcli.files import expanded, locked, remove_stale
 from mlpcli.interrupts import Interruptions
@@ -110,7 +111,7 @@ def _placed(plan: Sweep, threads: int, data_dir: Path | None) -> Sweep:
 
     def place(config: Config) -> Config:
         config = dataclasses.replace(config, threads=threads)
-        chosen = data_dir or config.data.dir or variable
+        chosen = data_dir or configuration.values(config).get("data.dir") or variable
         return options.with_data_dir(config, expanded(Path(chosen)) if chosen else None)
 
     placed = (dataclasses.replace(trial, config=place(trial.config)) for trial in plan.trials)

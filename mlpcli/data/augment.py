@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from mlpcli.config.loading import AugmentConfig
+from mlpcli.config.settings import AugmentConfig
 from mlpcli.data.features import Components
 
 COUNT = 128  # warps, drawn once: enough that each image is seldom moved alike twice

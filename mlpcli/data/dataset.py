@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlpcli.cifar10 import batches, synthetic
-from mlpcli.config.loading import DataConfig
+from mlpcli.config.settings import DataConfig
 from mlpcli.errors import ConfigError
 from mlpcli.files import expanded
 

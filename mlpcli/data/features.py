@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlpcli.config.loading import FeaturesConfig
+from mlpcli.config.settings import FeaturesConfig
 from mlpcli.data.dataset import Split
 
 CHUNK = 500  # images at a time
@@ -85,7 +85,7 @@ def fit(config: FeaturesConfig, split: Split) -> Features:
     if config.name == "none":
         return PLAIN
     if config.name == "pca":
-        return _principal_components(split, config.components, config.softening)
+        return _principal_components(split, config.components, config.epsilon)
     return _standardized(split, by_channel=config.name == "channel")
 
 
@@ -106,7 +106,7 @@ def _standardized(split: Split, *, by_channel: bool) -> Standardized:
     return Standardized(scale, -mean * scale)
 
 
-def _principal_components(split: Split, count: int, softening: float) -> Components:
+def _principal_components(split: Split, count: int, epsilon: float) -> Components:
     """Find the components of the covariance of the images and of their mirror images together.
 
     It falls into two halves of 1536 dimensions, what is even under the mirror and what is odd: with
@@ -135,7 +135,7 @@ def _principal_components(split: Split, count: int, softening: float) -> Compone
     return Components(
         basis=_mirrored(halves, parity) * np.float32(math.sqrt(0.5)),
         mean=_mirrored((mean[:, None] / 2 + 127.5) / 255, np.ones(1))[:, 0],
-        scale=1 / np.sqrt(variances + softening * (variances[0] or 1.0)),
+        scale=1 / np.sqrt(variances + epsilon * (variances[0] or 1.0)),
         parity=parity,
     )
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlpcli.config.loading import Config
+from mlpcli.config.settings import Config
 from mlpcli.data import features
 from mlpcli.data.dataset import Dataset
 from mlpcli.data.inputs import Draw, inputs_of

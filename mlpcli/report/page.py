@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import resources
-from operator import attrgetter
 from typing import Any
 
 import jinja2
@@ -17,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlpcli.config import loading as config
-from mlpcli.config.loading import UNLEARNED, Config, differences, short_names, text
+from mlpcli.config.loading import differences, short_names, text
+from mlpcli.config.settings import UNLEARNED, Config
 from mlpcli.data.dataset import Split
 from mlpcli.errors import CheckpointError, printable
 from mlpcli.metrics import Confusion, calibration, confusion_matrix, mcnemar, wilson_interval
@@ -211,8 +211,9 @@ def _labels(groups: list[Group]) -> list[str]:
         namesakes = [each for each in configs if each.name == own.name]
         changed = (differences(own, each).keys() for each in namesakes)
         keys = sorted(set().union(*changed) - NO_OTHER)
-        named_values = zip(short_names(keys), (attrgetter(key)(own) for key in keys), strict=True)
-        parts = [f"{name} {text(value)}" for name, value in named_values]
+        values = config.values(own)
+        names = zip(keys, short_names(keys), strict=True)
+        parts = [f"{name} {text(values[key])}" for key, name in names if key in values]
         return ", ".join([own.name, *parts] if named else parts)
 
     return [label(each) for each in configs]
@@ -221,7 +222,9 @@ def _labels(groups: list[Group]) -> list[str]:
 def _test(trained: Trained, data_dir: str | None) -> Tested:
     """Have a run's best network say what is on the test images."""
     saved = checkpoint.load(trained.run.best)
-    data = saved.config.data if data_dir is None else replace(saved.config.data, dir=data_dir)
+    data = saved.config.data
+    if data_dir is not None and data.name == "cifar10":
+        data = replace(data, dir=data_dir)
     test = split_for(saved, "test", data)
     return Tested(trained, saved, test, predict(saved, test.images))
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import draw_split
 
-from mlpcli.config.loading import AugmentConfig, FeaturesConfig
+from mlpcli.config.settings import AugmentConfig, PCAConfig
 from mlpcli.data import augment as warps
 from mlpcli.data import features
 from mlpcli.data.dataset import Split
@@ -65,7 +65,7 @@ def test_every_pixel_is_a_mean_of_pixels() -> None:
 def test_components_are_moved_as_the_pixels_are(split: Split) -> None:
     """The same move, of images that the components hold whole."""
     k = 60
-    found = features.fit(FeaturesConfig(name="pca", components=k, softening=0.01), split)
+    found = features.fit(PCAConfig(components=k, epsilon=0.01), split)
     config = AugmentConfig(shift=2, rotation=8, zoom=0.1)
     moves = warps.draw(config, found, np.float64, np.random.default_rng(0))
     again = np.random.default_rng(0)
@@ -82,7 +82,7 @@ def test_components_are_moved_as_the_pixels_are(split: Split) -> None:
 
 
 def test_within_its_bounds_each_warp_is_another(split: Split) -> None:
-    found = features.fit(FeaturesConfig(name="pca", components=5), split)
+    found = features.fit(PCAConfig(components=5), split)
     moves = warps.draw(AugmentConfig(shift=1), found, np.float32, np.random.default_rng(0))
     assert len(moves) == len({matrix.tobytes() for matrix in moves.matrices}) == warps.COUNT
     assert moves.matrices.dtype == np.float32

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlpcli.config.loading import AugmentConfig, DataConfig, FeaturesConfig
+from mlpcli.config.settings import AugmentConfig, Cifar10Config, PCAConfig, PixelsConfig
 from mlpcli.data import augment as warps
 from mlpcli.data import features
 from mlpcli.data.dataset import Split, load_train_val
@@ -16,11 +16,11 @@ from mlpcli.data.inputs import GROUP, Draw, Dropout, inputs_of, project
 
 @pytest.fixture
 def split(shapes_dir: Path) -> Split:
-    return load_train_val(DataConfig(dir=str(shapes_dir), val_size=50)).splits["train"]
+    return load_train_val(Cifar10Config(dir=str(shapes_dir), val_size=50)).splits["train"]
 
 
 def fitted(split: Split, name: str = "pca") -> features.Features:
-    return features.fit(FeaturesConfig(name=name, components=20), split)
+    return features.fit(PCAConfig(components=20) if name == "pca" else PixelsConfig(name), split)
 
 
 def test_components_are_gathered_as_they_are_projected(split: Split) -> None:

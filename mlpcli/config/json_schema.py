@@ -38,7 +38,7 @@ _PLAIN: dict[type, Schema] = {
 def of_config() -> Schema:
     """Return the schema of a whole configuration file."""
     docs = {item.name: item.metadata["doc"] for item in dataclasses.fields(Config)}
-    root = nested({"base": of_key(FILE_KEYS["base"])} | of_keys(), docs)
+    root = nested(of_keys(FILE_KEYS), docs)
     of_default = []
     for section, choices in SECTIONS.items():
         if "" in choices:
@@ -57,12 +57,12 @@ def of_config() -> Schema:
     return {"$schema": DRAFT, "title": "A configuration of mlpcli"} | root | {"allOf": of_default}
 
 
-def of_keys() -> dict[str, Schema]:
+def of_keys(keys: Mapping[str, Key] = KEYS) -> dict[str, Schema]:
     """Return the schema of each key's value, by dotted key, as `optimizer.momentum`."""
-    keys = {name: of_key(own) for name, own in KEYS.items()}
-    keys["name"]["maxLength"] = MAX_NAME
-    keys["model.hidden"]["maxItems"] = MAX_LAYERS
-    return keys
+    schemas = {name: of_key(key) for name, key in keys.items()}
+    schemas["name"]["maxLength"] = MAX_NAME
+    schemas["model.hidden"]["maxItems"] = MAX_LAYERS
+    return schemas
 
 
 def of_key(key: Key) -> Schema:
@@ -106,7 +106,7 @@ def _options_of_others(section: str, choice: str, prefix: str = "") -> Schema:
 
 
 def nested(keys: Mapping[str, Schema], docs: Mapping[str, str]) -> Schema:
-    """Return the schema of a file with these dotted keys; `docs` say what its sections mean."""
+    """Return the schema of a file with these dotted keys; `docs` say what its sections are."""
     root = mapping({})
     for dotted, own in keys.items():
         section, _, name = dotted.rpartition(".")

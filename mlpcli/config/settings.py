@@ -283,19 +283,21 @@ class Key:
             return "one of " + ", ".join(self.names)
         if self.is_list:
             return "a list of whole numbers, as in [512, 256]"
-        words = {
-            bool: "true or false",
-            int: "a whole number",
-            float: "a finite number",
-            str: "a string",
-            dict: "a mapping",
-        }
-        return words[self.kind] + (" or null" if self.or_null else "")
+        return _WORDS[self.kind] + (" or null" if self.or_null else "")
+
+
+_WORDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a finite number",
+    str: "a string",
+    dict: "a mapping",
+}
 
 
 def _key(item: dataclasses.Field[Any], hint: Any) -> Key:
     or_null, is_list, names = False, False, ()
-    if get_origin(hint) is UnionType:
+    if get_origin(hint) is UnionType:  # X | None
         (hint,), or_null = (arm for arm in get_args(hint) if arm is not NoneType), True
     if get_origin(hint) is tuple:
         hint, is_list = get_args(hint)[0], True
@@ -306,10 +308,9 @@ def _key(item: dataclasses.Field[Any], hint: Any) -> Key:
 
 
 def _arms(hint: Any) -> dict[str, type]:
-    """Return the dataclasses of a section by the names that choose them: one, by "", if none do."""
     arms: list[Any] = [arm for arm in get_args(hint) or (hint,) if dataclasses.is_dataclass(arm)]
-    hints = {arm: get_type_hints(arm) for arm in arms}
-    return {name: arm for arm in arms for name in get_args(hints[arm].get("name")) or ("",)}
+    names = {arm: get_args(get_type_hints(arm).get("name")) or ("",) for arm in arms}
+    return {name: arm for arm in arms for name in names[arm]}
 
 
 def _keys() -> Iterator[tuple[str, Key]]:
@@ -334,7 +335,7 @@ def _keys() -> Iterator[tuple[str, Key]]:
             yield f"{item.name}.{name}", dataclasses.replace(own, choices=choices)
 
 
-# The dataclasses of each section, by the `name` that chooses one.
+# The dataclasses of each section, by the `name` that chooses one, or by "" where there is one only.
 SECTIONS = {name: arms for name, hint in get_type_hints(Config).items() if (arms := _arms(hint))}
 # Every key of a configuration, by its dotted name: `seed`, `data.name`, …
 KEYS = dict(_keys())

@@ -70,7 +70,7 @@ def key(default: Any, doc: str, **bounds: float) -> Any:
 class _Data:
     name: str
     val_size: int = key(5000, "training images held out for validation, stratified by class", low=0)
-    val_seed: int = key(0, "of the choice of these images", low=0)
+    val_seed: int = key(0, "of the choice of the images held out", low=0)
 
 
 @dataclass(frozen=True)
@@ -151,8 +151,8 @@ class SGDConfig(_Optimizer):
     """Stochastic gradient descent."""
 
     name: Literal["sgd"] = "sgd"
-    momentum: float = key(0.0, "share of the velocity that is kept at each step", low=0, below=1)
-    nesterov: bool = key(False, "Nesterov's momentum")
+    momentum: float = key(0.0, "share of the velocity kept at each step", low=0, below=1)
+    nesterov: bool = key(False, "Nesterov momentum")
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,7 @@ class TrainingConfig:
     )
     dtype: Literal["float32", "float64"] = key("float32", "of parameters and arithmetic")
     checkpoint_seconds: float = key(
-        10.0, "seconds between two checkpoints: at most so much is lost in a crash", low=0
+        10.0, "seconds between two checkpoints: at most this much is lost in a crash", low=0
     )
     checkpoint_steps: int | None = key(
         None, "save every N steps as well; null: by time alone", low=1

@@ -34,7 +34,7 @@ FILE_KEYS = {
     ),
     "set": Key(dict, None, "changes to the base, as optimizer.momentum: 0.9"),
     "grid": Key(dict, None, "lists of values, of which every combination is tried"),
-    "random.draws": Key(int, 1, "how many draws", Bounds(low=1, high=MAX_TRIALS), required=True),
+    "random.draws": Key(int, 1, "number of draws", Bounds(low=1, high=MAX_TRIALS), required=True),
     "random.seed": Key(int, 0, "of the draws", Bounds(low=0)),
     "random.keys": Key(
         dict,
@@ -47,7 +47,7 @@ FILE_KEYS = {
     ),
 }
 MAPPINGS = {"set", "grid", "random.keys"}  # these hold keys of the configuration
-LOG = Key(bool, False, "whether a range is drawn from evenly by magnitude")
+LOG = Key(bool, False, "whether numbers are drawn evenly by magnitude")
 
 
 @dataclass(frozen=True)

@@ -153,7 +153,7 @@ values = (
     | st.sampled_from(["sgd", "adamw", "pca", "cosine", "float64", "relu", "true", "1", ""])
     | st.lists(st.integers(-1, 600), max_size=4)
     | st.lists(st.booleans(), max_size=2)
-    | st.just({})
+    | st.builds(dict)
 )
 
 

@@ -38,7 +38,7 @@ class Problem:
     def __init__(self) -> None:
         import numpy as np
 
-        from mlpcli.config.loading import FeaturesConfig
+        from mlpcli.config.settings import PixelsConfig
         from mlpcli.data import features
         from mlpcli.data.dataset import Split
 
@@ -46,7 +46,7 @@ class Problem:
         self.images = rng.integers(0, 256, (IMAGES, D), np.uint8)
         self.labels = rng.integers(0, K, IMAGES)
         self.split = Split(self.images, self.labels, np.arange(IMAGES))
-        fitted = features.fit(FeaturesConfig(name="pixel"), self.split)
+        fitted = features.fit(PixelsConfig("pixel"), self.split)
         self.scale = (fitted.scale / 255).astype(np.float32)
         self.shift = fitted.shift.astype(np.float32)
         self.one_hot = np.eye(K, dtype=np.float32)
@@ -230,8 +230,8 @@ def run_mlpcli() -> dict[str, Any]:
     """The very loop that `mlpcli train` runs, with the common weights put in."""
     import numpy as np
 
-    from mlpcli.config import loading as config
-    from mlpcli.config.loading import Config
+    from mlpcli.config import settings as config
+    from mlpcli.config.settings import Config
     from mlpcli.data.dataset import Dataset, Split
     from mlpcli.training.trainer import Progress, Training
 
@@ -239,9 +239,9 @@ def run_mlpcli() -> dict[str, Any]:
     nothing = Split(problem.images, problem.labels, np.arange(0))
     names = tuple(str(k) for k in range(K))
     settings = Config(
-        data=config.DataConfig(val_size=0),
-        features=config.FeaturesConfig(name="pixel"),
-        optimizer=config.OptimizerConfig(learning_rate=LEARNING_RATE, momentum=MOMENTUM),
+        data=config.Cifar10Config(val_size=0),
+        features=config.PixelsConfig("pixel"),
+        optimizer=config.SGDConfig(learning_rate=LEARNING_RATE, momentum=MOMENTUM),
     )
     training = Training(settings, Dataset({"train": problem.split, "val": nothing}, names, ""))
     for name, view in training.model.network.named_params.items():

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mlpcli.cifar10 import batches, synthetic
-from mlpcli.config.loading import Config, ModelConfig
+from mlpcli.config.settings import Config, ModelConfig
 from mlpcli.data.dataset import Split
 from mlpcli.runs.checkpoint import Checkpoint
 

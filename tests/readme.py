@@ -7,20 +7,16 @@ Each part stands between `<!-- name -->` and `<!-- /name -->`.
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import json
-import operator
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
 
 import click
 
 from mlpcli.cli.main import cli
-from mlpcli.config.loading import Config
-from mlpcli.config.strict_yaml import dotted_keys
+from mlpcli.config.settings import KEYS
 
 README = Path(__file__).parent.parent / "README.md"
 WIDTH = 94  # characters of a line of help
@@ -51,21 +47,12 @@ def commands() -> str:
 
 
 def keys() -> str:
-    """A row a key: its default or its names, and what it means."""
+    """A row per key: its default or its names, and what it means."""
     rows = ["| key | default | |", "|---|---|---|"]
-    for key in dotted_keys(Config):
-        section, _, name = key.rpartition(".")
-        owner = type(operator.attrgetter(section)(Config())) if section else Config
-        (item,) = (field for field in dataclasses.fields(owner) if field.name == name)
-        default = _accepts(get_type_hints(owner)[name], item.default)
-        rows.append(f"| `{key}` | {default} | {item.metadata['doc']} |")
+    for name, key in KEYS.items():
+        names = " ".join(f"**{each}**" if each == key.default else each for each in key.names)
+        rows.append(f"| `{name}` | {names or json.dumps(key.default)} | {key.description} |")
     return "\n".join(rows)
-
-
-def _accepts(hint: Any, default: object) -> str:
-    if names := [arm for arm in get_args(hint) if isinstance(arm, str)]:
-        return " ".join(f"**{name}**" if name == default else name for name in names)
-    return json.dumps(default)
 
 
 def _measured(name: str) -> Callable[[], str]:

@@ -29,11 +29,13 @@ NUMPY_FREE = (
     "cli.main",
     "config.json_schema",
     "config.loading",
+    "config.settings",
     "environment",
     "files",
     "interrupts",
     "runs.folder",
     "sweep.plan",
+    "sweep.schema",
     "sweep.trials",
 )
 

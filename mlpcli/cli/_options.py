@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlpcli.config import loading as configuration
-from mlpcli.config.loading import Config
+from mlpcli.config.settings import Config
 from mlpcli.errors import MlpcliError, printable
 from mlpcli.files import expanded
 
@@ -147,14 +147,14 @@ def needs(extra: str) -> Iterator[None]:
 def load_config(path: Path, sets: tuple[str, ...], data_dir: Path | None) -> Config:
     """Load a configuration with its `--set` texts; `--data-dir` overrides `data.dir`."""
     config = configuration.load(path, sets)
-    if data_dir is None and config.data.dir is not None:
+    if data_dir is None and config.data.name == "cifar10" and config.data.dir is not None:
         data_dir = expanded(Path(config.data.dir))
     return with_data_dir(config, data_dir)
 
 
 def with_data_dir(config: Config, data_dir: Path | None) -> Config:
-    """Replace `data.dir` by the absolute path of `data_dir`, if given."""
-    if data_dir is None:
+    """Replace `data.dir` by the absolute path of `data_dir`, if given; shapes have no such key."""
+    if data_dir is None or config.data.name != "cifar10":
         return config
     data = dataclasses.replace(config.data, dir=str(data_dir.absolute()))
     return dataclasses.replace(config, data=data)

@@ -60,6 +60,7 @@ def schema(sweep: bool) -> None:
     mlpcli config schema > configs/schema.json
     mlpcli config schema --sweep > configs/sweep-schema.json
     """
-    from mlpcli.config.json_schema import of_config, of_sweep
+    from mlpcli.config.json_schema import of_config
+    from mlpcli.sweep.schema import of_sweep
 
     options.print_json(of_sweep() if sweep else of_config())

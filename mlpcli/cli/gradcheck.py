@@ -15,7 +15,7 @@ from mlpcli.errors import CheckFailedError, CheckpointError, ConfigError
 from mlpcli.gradcheck import FLAWS
 
 if TYPE_CHECKING:
-    from mlpcli.config.loading import Config
+    from mlpcli.config.settings import Config
     from mlpcli.gradcheck.check import Report
 
 

@@ -14,7 +14,8 @@ import click
 from mlpcli import environment
 from mlpcli.cli import _options as options
 from mlpcli.cli._progress import Bar
-from mlpcli.config.loading import Config
+from mlpcli.config.loading import values
+from mlpcli.config.settings import Config
 from mlpcli.errors import ConfigError, printable
 from mlpcli.files import expanded
 from mlpcli.interrupts import stop_on_signal
@@ -97,7 +98,7 @@ def _placed(plan: Sweep, threads: int, data_dir: Path | None) -> Sweep:
 
     def place(config: Config) -> Config:
         config = dataclasses.replace(config, threads=threads)
-        chosen = data_dir or config.data.dir or variable
+        chosen = data_dir or values(config).get("data.dir") or variable
         return options.with_data_dir(config, expanded(Path(chosen)) if chosen else None)
 
     placed = (dataclasses.replace(trial, config=place(trial.config)) for trial in plan.trials)

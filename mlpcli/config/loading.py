@@ -1,7 +1,9 @@
-"""Configuration: what one experiment is, as frozen dataclasses read from YAML and `--set`.
+"""A configuration file, the files that its `base:` names, and `--set` texts, as a Config and back.
 
-This module imports no NumPy, so that the thread count of a configuration can be put in force
-before NumPy loads.
+What is read is a list of layers: each file of the `base:` chain, the lowest first, then all `--set`
+texts together. A value of a higher layer replaces that of a lower one. Where a layer makes another
+choice than those below it, as `optimizer.name: adamw` over SGD, their options that the new choice
+does not have are dropped; options of another choice that stand beside it or above it are an error.
 """
 
 from __future__ import annotations
@@ -10,186 +12,37 @@ import dataclasses
 import itertools
 import json
 import math
-import operator
+import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any
 
 import yaml
 
-from mlpcli.config import strict_yaml
-from mlpcli.config.strict_yaml import Found
+from mlpcli.config.settings import (
+    FILE_KEYS,
+    KEYS,
+    MAX_LAYERS,
+    MAX_NAME,
+    MAX_WEIGHTS,
+    SECTIONS,
+    UNLEARNED,
+    Config,
+)
+from mlpcli.config.strict_yaml import Found, Reader, shortened
 from mlpcli.errors import ConfigError, printable
+from mlpcli.files import open_regular, reason
 
-# A checkpoint holds the weights, and to go on up to three more arrays of that size: what is read of
-# one is bounded by this, so what is trained has to be as well.
-MAX_WEIGHTS, MAX_LAYERS = 2**24, 100
-MAX_NAME = 60
+MAX_BYTES = 64 * 1024
+MAX_BASES = 10  # files that refine one another
 
 # Origins of values that no file and no `--set` gives.
 DEFAULT, OWN_NAME = "default", "the file's own name"
 
 COMMENTS_AT = 40  # the last column where the origins of a commented file begin
 
-
-def key(
-    default: Any,
-    doc: str,
-    *,
-    low: float | None = None,
-    above: float | None = None,
-    high: float | None = None,
-    below: float | None = None,
-) -> Any:
-    """A configuration key: its default, what it means, and the bounds of its value(s)."""
-    bounds = {"at least": low, "above": above, "at most": high, "below": below}
-    return field(default=default, metadata={"doc": doc, "bounds": bounds})
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """What the network learns from."""
-
-    name: Literal["cifar10", "synthetic"] = key(
-        "cifar10", "batch files, or shapes made on the spot"
-    )
-    dir: str | None = key(None, "data directory; null: $MLPCLI_DATA_DIR, or the user's cache")
-    val_size: int = key(5000, "training images set aside for validation, by class", low=0)
-    val_seed: int = key(0, "which images are set aside", low=0)
-
-
-@dataclass(frozen=True)
-class FeaturesConfig:
-    """The affine map from pixels to what the first layer sees; it folds into that layer."""
-
-    name: Literal["none", "channel", "pixel", "pca"] = key(
-        "channel", "standardize per channel or pixel, or whitened principal components"
-    )
-    components: int = key(256, "pca: how many", low=1, high=3072)
-    softening: float = key(
-        3e-4,
-        "pca: added to each variance before it is whitened, as a share of the largest",
-        above=0,
-    )
-
-
-@dataclass(frozen=True)
-class AugmentConfig:
-    """How training images are varied; what moves them needs features.name pca."""
-
-    flips: bool = key(False, "mirror each training image left to right with probability ½")
-    shift: float = key(0.0, "move each one up to so many pixels along each axis", low=0, high=16)
-    rotation: float = key(0.0, "turn each one up to so many degrees", low=0, high=180)
-    zoom: float = key(0.0, "stretch each axis by up to this share of it", low=0, high=1)
-    input_dropout: float = key(
-        0.0, "leave out each input of the first layer with this probability", low=0, below=1
-    )
-
-    @property
-    def warps(self) -> bool:
-        """Whether images are moved at all."""
-        return bool(self.shift or self.rotation or self.zoom)
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """The fully connected network between 3072 inputs and the classes."""
-
-    hidden: tuple[int, ...] = key(
-        (512,), "hidden layer sizes; []: logistic regression", low=1, high=10**6
-    )
-    activation: Literal["sigmoid", "tanh", "relu", "gelu"] = key(
-        "sigmoid", "after each hidden layer"
-    )
-    initializer: Literal["glorot", "he", "lecun"] = key("glorot", "of the weights; biases are 0")
-
-
-@dataclass(frozen=True)
-class OptimizerConfig:
-    """How a gradient moves the parameters."""
-
-    name: Literal["sgd", "adamw"] = key("sgd", "the update rule")
-    learning_rate: float = key(0.1, "step size, before the schedule", above=0)
-    weight_decay: float = key(0.0, "decoupled shrinking of the weights", low=0)
-    momentum: float = key(0.0, "sgd: share of the velocity that is kept", low=0, below=1)
-    nesterov: bool = key(False, "sgd: look ahead along the velocity")
-    beta1: float = key(0.9, "adamw: decay of the first moment", low=0, below=1)
-    beta2: float = key(0.999, "adamw: decay of the second moment", low=0, below=1)
-    epsilon: float = key(1e-8, "adamw: added to the root of the second moment", above=0)
-
-
-@dataclass(frozen=True)
-class ScheduleConfig:
-    """How the learning rate changes."""
-
-    name: Literal["constant", "cosine", "step"] = key("constant", "the shape")
-    warmup_epochs: float = key(0.0, "a rising line before it", low=0)
-    step_every: float = key(10.0, "step: epochs between two drops", low=0.01)
-    step_factor: float = key(0.1, "step: the factor of a drop", above=0, high=1)
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """The loop."""
-
-    batch_size: int = key(128, "examples a step; a short last batch is used", low=1, high=10**6)
-    epochs: int = key(20, "passes over the training images", low=1)
-    patience: int | None = key(
-        None, "stop after so many epochs without a better validation accuracy; null: never", low=1
-    )
-    dtype: Literal["float32", "float64"] = key("float32", "of parameters and arithmetic")
-    checkpoint_seconds: float = key(
-        10.0, "how often the state is saved: what a crash may cost", low=0
-    )
-    checkpoint_steps: int | None = key(
-        None, "save it after each so many steps as well; null: only by the clock", low=1
-    )
-
-
-@dataclass(frozen=True)
-class Config:
-    """One experiment."""
-
-    name: str = key("", "of the run's folder; by default the file's own")
-    seed: int = key(0, "of initial weights, order of images and their variations", low=0)
-    threads: int | None = key(None, "for matrix products; null: every usable core", low=1)
-    data: DataConfig = DataConfig()
-    features: FeaturesConfig = FeaturesConfig()
-    augment: AugmentConfig = AugmentConfig()
-    model: ModelConfig = ModelConfig()
-    loss: Literal["sigmoid_cross_entropy", "squared_error", "softmax_cross_entropy"] = key(
-        "sigmoid_cross_entropy", "summed over classes, averaged over the batch"
-    )
-    optimizer: OptimizerConfig = OptimizerConfig()
-    schedule: ScheduleConfig = ScheduleConfig()
-    training: TrainingConfig = TrainingConfig()
-
-
-# Keys that change nothing of what is learned, but for the last bits: the run's name, the threads,
-# where the same files lie, how often the state is saved.
-UNLEARNED = {
-    "name",
-    "threads",
-    "data.dir",
-    "training.checkpoint_seconds",
-    "training.checkpoint_steps",
-}
-
-
-def find(path: Path | str, sets: Iterable[str] = ()) -> dict[str, Found]:
-    """Return what a configuration file, the files that its `base:` names and `--set` texts say.
-
-    Raises ConfigError for a file that cannot be read and for any key or value not understood.
-    """
-    path = Path(path)
-    found = strict_yaml.read_file(Config, path)
-    for text in sets:
-        found |= strict_yaml.read_set(Config, text)
-    if "name" not in found or not found["name"].value:
-        found["name"] = Found(name_of(path), OWN_NAME)
-    return found
+Layer = dict[str, Found]
 
 
 def load(path: Path | str, sets: Iterable[str] = ()) -> Config:
@@ -197,14 +50,24 @@ def load(path: Path | str, sets: Iterable[str] = ()) -> Config:
     return build(find(path, sets))
 
 
-def resolve(path: Path | str, sets: Iterable[str] = ()) -> dict[str, Found]:
+def find(path: Path | str, sets: Iterable[str] = ()) -> Layer:
+    """Return what a configuration file, the files that its `base:` names and `--set` texts say.
+
+    Raises ConfigError for a file that cannot be read, for any key or value not understood, and for
+    options of another choice.
+    """
+    path = Path(path)
+    found = merge(*read_file(path), read_sets(sets))
+    if "name" not in found or not found["name"].value:
+        found["name"] = Found(name_of(path), OWN_NAME)
+    return found
+
+
+def resolve(path: Path | str, sets: Iterable[str] = ()) -> Layer:
     """Return the value of every key and where it came from; raises ConfigError as `load` does."""
     found = find(path, sets)
-    config = build(found)
-    return {
-        key: found.get(key) or Found(operator.attrgetter(key)(config), DEFAULT)
-        for key in strict_yaml.dotted_keys(Config)
-    }
+    settings = values(build(found))
+    return {key: found.get(key) or Found(value, DEFAULT) for key, value in settings.items()}
 
 
 def name_of(path: Path) -> str:
@@ -212,44 +75,148 @@ def name_of(path: Path) -> str:
     return re.sub(r"[^\w.-]+|^[.-]+", "-", path.stem).strip("-")[:MAX_NAME] or "run"
 
 
-def build(found: dict[str, Found]) -> Config:
+def read_file(path: Path, refined_by: tuple[Path, ...] = (), named_in: str = "") -> list[Layer]:
+    """Return a file's values by dotted key, after those of the `base:` file that it may name.
+
+    Origins and errors name that file as from where `path` starts: relative if `path` is.
+    """
+    text = read_source(path, named_in, may_be_pipe=not refined_by)
+    found = Reader(str(path), FILE_KEYS).read(text)
+    base = found.pop("base", None)
+    return [*(read_base(base, path, refined_by) if base else ()), found]
+
+
+def read_base(base: Found, path: Path, refined_by: tuple[Path, ...] = ()) -> list[Layer]:
+    """Return the layers of the file that the file `path` names as its `base:`."""
+    named_in = f"{base.origin}: base: "
+    try:
+        folder = path.resolve().parent if refined_by else path.parent
+        base_path = (folder / base.value).resolve()
+        typed = Path(os.path.normpath(path.parent / base.value))
+        shown = typed if typed.resolve() == base_path else base_path
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ConfigError(f"{named_in}{shortened(base.value)}: {reason(error)}") from None
+    refined_by = (path.resolve(), *refined_by)
+    if base_path in refined_by:
+        raise ConfigError(f"{named_in}{shortened(base.value)}: circular `base:`")
+    if len(refined_by) > MAX_BASES:
+        raise ConfigError(f"{named_in}found over {MAX_BASES} files that refine one another")
+    return read_file(shown, refined_by, named_in)
+
+
+def read_source(path: Path, named_in: str = "", *, may_be_pipe: bool = True) -> str:
+    """Return a file's text; raises ConfigError where it cannot be read or is no text."""
+    try:
+        # What a shell passes may be a pipe; what a file names may not.
+        with path.open("rb") if may_be_pipe else open_regular(path) as file:
+            raw = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise ConfigError(f"{named_in}{path}: no such configuration file") from None
+    except (OSError, ValueError) as error:  # a ValueError: a zero byte in the path
+        raise ConfigError(f"{named_in}{path}: cannot be read: {reason(error)}") from None
+    if len(raw) > MAX_BYTES:
+        raise ConfigError(f"{path}: over 64 KiB, too long for a configuration")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}:{line}: not UTF-8 text (byte {error.start})") from None
+
+
+def read_sets(texts: Iterable[str]) -> Layer:
+    """Return the values of `--set a.b=v` texts, read by the rules of a file; the last counts."""
+    found: Layer = {}
+    reader = Reader("--set", KEYS, numbered=False)
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not (equals and key.strip()):
+            raise ConfigError(
+                f"--set {shortened(text)}: expected KEY=VALUE, as in optimizer.learning_rate=0.05"
+            )
+        found |= reader.values(key.strip(), "--set", reader.compose(value))
+    return found
+
+
+def merge(*layers: Layer) -> Layer:
+    """Return what layers come to, the lowest first.
+
+    Raises ConfigError for an option of another choice than the one made in its layer or below.
+    """
+    found: Layer = {}
+    for layer in layers:
+        both = found | layer
+        found = {key: value for key, value in found.items() if belongs(key, both)} | layer
+        for key, value in layer.items():
+            if not belongs(key, found):
+                by, expected = chooser(key), " or ".join(KEYS[key].choices)
+                choice = _chosen(by, found)
+                raise ConfigError(
+                    f"{value.origin}: {key}: belongs to {by} {expected}, "
+                    f"found {choice.value} ({choice.origin})"
+                )
+    return found
+
+
+def belongs(key: str, found: Layer) -> bool:
+    """Whether a key is an option of the choice that is made for its section."""
+    choices = KEYS[key].choices
+    return not choices or _chosen(chooser(key), found).value in choices
+
+
+def chooser(key: str) -> str:
+    """Return the key that makes the choice for a key's section, if one does."""
+    return f"{key.partition('.')[0]}.name"
+
+
+def _chosen(chooser: str, found: Layer) -> Found:
+    return found.get(chooser) or Found(KEYS[chooser].default, DEFAULT)
+
+
+def build(found: Layer) -> Config:
     """Make a Config from values by dotted key; raises ConfigError where two keys disagree."""
+    found = merge(found)
+    given: dict[str, dict[str, Any]] = {section: {} for section in ("", *SECTIONS)}
+    for key, value in found.items():
+        section, _, name = key.rpartition(".")
+        given[section][name] = value.value
+    for section, arms in SECTIONS.items():
+        choice = "" if "" in arms else _chosen(f"{section}.name", found).value
+        given[""][section] = arms[choice](**given[section])
+    config = Config(**given[""])
+    _check(config, found)
+    return config
 
-    def make(cls: type, prefix: str) -> Any:
-        values = {}
-        for name, hint in get_type_hints(cls).items():
-            if dataclasses.is_dataclass(hint):
-                values[name] = make(hint, f"{prefix}{name}.")  # type: ignore[arg-type]
-            elif prefix + name in found:
-                values[name] = found[prefix + name].value
-        return cls(**values)
 
-    config: Config = make(Config, "")
+def _check(config: Config, found: Layer) -> None:
+    """Raise ConfigError where two keys disagree, or one of them does nothing."""
 
     def refuse(name: str, problem: str) -> None:
         origin = found[name].origin if name in found else DEFAULT
         raise ConfigError(f"{origin}: {name}: {problem}")
 
+    data, model, augment, optimizer = config.data, config.model, config.augment, config.optimizer
     if not re.fullmatch(r"\w[\w.-]{0,59}", config.name):
         expected = "up to 60 letters, digits, and . _ - between them"
-        refuse("name", f"found '{strict_yaml.shortened(config.name)}', expected {expected}")
-    layers = len(config.model.hidden)
+        refuse("name", f"found '{shortened(config.name)}', expected {expected}")
+    layers = len(model.hidden)
     if layers > MAX_LAYERS:
         refuse("model.hidden", f"found {layers:,} layers, expected at most {MAX_LAYERS}")
-    sizes = (3072, *config.model.hidden, 10)
-    weights = sum(D * H for D, H in itertools.pairwise(sizes))
+    weights = sum(D * H for D, H in itertools.pairwise((3072, *model.hidden, 10)))
     if weights > MAX_WEIGHTS:
         refuse("model.hidden", f"found {weights:,} weights, expected at most {MAX_WEIGHTS:,}")
-    if config.data.val_size == 0 and config.training.patience is not None:
+    if not model.hidden and model.activation != KEYS["model.activation"].default:
+        refuse("model.activation", f"found {model.activation}, but model.hidden has no layers")
+    if data.val_size == 0 and data.val_seed != 0:
+        refuse("data.val_seed", "needs a validation split, but data.val_size is 0")
+    if data.val_size == 0 and config.training.patience is not None:
         refuse("training.patience", "needs a validation split, but data.val_size is 0")
     if config.schedule.warmup_epochs >= config.training.epochs:
         refuse("schedule.warmup_epochs", f"expected fewer than the {config.training.epochs} epochs")
-    if config.augment.warps and config.features.name != "pca":
-        moving = next(key for key in ("shift", "rotation", "zoom") if getattr(config.augment, key))
+    if augment.warps and config.features.name != "pca":
+        moving = next(key for key in ("shift", "rotation", "zoom") if getattr(augment, key))
         refuse(f"augment.{moving}", f"needs features.name pca, found {config.features.name}")
-    if config.optimizer.nesterov and not config.optimizer.momentum:
+    if optimizer.name == "sgd" and optimizer.nesterov and not optimizer.momentum:
         refuse("optimizer.nesterov", "needs optimizer.momentum above 0")
-    return config
 
 
 def to_dict(config: Config) -> dict[str, Any]:
@@ -264,11 +231,11 @@ def to_yaml(config: Config) -> str:
     return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
 
 
-def to_commented_yaml(values: dict[str, Found]) -> str:
+def to_commented_yaml(resolved: Layer) -> str:
     """Return what `resolve` did as a file that `load` reads back, with origins as comments."""
     lines: list[tuple[str, str]] = []
     section = ""
-    for key, found in values.items():
+    for key, found in resolved.items():
         parent, _, name = key.rpartition(".")
         if parent and parent != section:
             lines.append((f"{parent}:", ""))
@@ -293,22 +260,33 @@ def _in_one_line(value: Any) -> str:
 def from_dict(plain: Any, origin: str) -> Config:
     """Read what `to_dict` returned, as strictly as a file; `origin` names it in errors."""
     text = yaml.safe_dump(plain, sort_keys=False)
-    return build(strict_yaml.read_text(Config, text, origin, numbered=False))
+    return build(Reader(origin, KEYS, numbered=False).read(text))
+
+
+def values(config: Config) -> dict[str, Any]:
+    """Return the value of each key that a configuration has, by dotted key."""
+    found = {}
+    for key in KEYS:
+        section, _, name = key.rpartition(".")
+        owner = getattr(config, section) if section else config
+        if hasattr(owner, name):
+            found[key] = getattr(owner, name)
+    return found
 
 
 def learned(config: Config) -> tuple[Any, ...]:
     """Return the values of all keys but `UNLEARNED`: two runs with the same learn the same."""
-    keys = (key for key in strict_yaml.dotted_keys(Config) if key not in UNLEARNED)
-    return tuple(operator.attrgetter(key)(config) for key in keys)
+    return tuple(pair for pair in values(config).items() if pair[0] not in UNLEARNED)
 
 
 def differences(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
-    """Return the keys whose values differ, each with its old and its new value."""
-    pairs = {
-        key: (operator.attrgetter(key)(old), operator.attrgetter(key)(new))
-        for key in strict_yaml.dotted_keys(Config)
-    }
-    return {key: (was, now) for key, (was, now) in pairs.items() if was != now}
+    """Return the keys whose values differ, each with its old and its new value.
+
+    The value of an option that a configuration's choice does not have is None.
+    """
+    was, now = values(old), values(new)
+    pairs = {key: (was.get(key), now.get(key)) for key in KEYS}
+    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
 
 
 def text(value: Any) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from mlpcli.config.loading import AugmentConfig
+from mlpcli.config.settings import AugmentConfig
 
 Array = NDArray[Any]
 

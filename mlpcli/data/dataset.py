@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mlpcli.config.loading import DataConfig
+from mlpcli.config.settings import DataConfig
 from mlpcli.errors import ConfigError
 from mlpcli.files import data_dir
 

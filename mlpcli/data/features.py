@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from mlpcli.config.loading import AugmentConfig, FeaturesConfig
+from mlpcli.config.settings import AugmentConfig, FeaturesConfig
 from mlpcli.data.augment import AffineMaps, Augmentation
 from mlpcli.data.dataset import Split
 from mlpcli.data.loader import Inputs, Loader, Mask, Rows
@@ -200,7 +200,7 @@ def fit(config: FeaturesConfig, split: Split) -> Features:
     if config.name == "none":
         return PLAIN
     if config.name == "pca":
-        return _principal_components(split, config.components, config.softening)
+        return _principal_components(split, config.components, config.epsilon)
     return _standardized(split, by_channel=config.name == "channel")
 
 
@@ -221,7 +221,7 @@ def _standardized(split: Split, *, by_channel: bool) -> Standardized:
     return Standardized(scale, -mean * scale)
 
 
-def _principal_components(split: Split, count: int, softening: float) -> Components:
+def _principal_components(split: Split, count: int, epsilon: float) -> Components:
     """Find the components of the covariance of the images and their mirror images together.
 
     It splits into two blocks of 1536 dimensions, even and odd under the flip: with l the left half
@@ -250,7 +250,7 @@ def _principal_components(split: Split, count: int, softening: float) -> Compone
     return Components(
         basis=_mirrored(halves, parity) * np.float32(math.sqrt(0.5)),
         mean=_mirrored((mean[:, None] / 2 + 127.5) / 255, np.ones(1))[:, 0],
-        scale=1 / np.sqrt(variances + softening * (variances[0] or 1.0)),
+        scale=1 / np.sqrt(variances + epsilon * (variances[0] or 1.0)),
         parity=parity,
     )
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlpcli.config.loading import Config
+from mlpcli.config.settings import Config
 from mlpcli.data import features
 from mlpcli.data.dataset import Dataset
 from mlpcli.gradcheck.diagnosis import Diagnosis, magnitudes

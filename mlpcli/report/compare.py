@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlpcli.config import loading as config
-from mlpcli.config.loading import UNLEARNED, Config, differences, learned, short_names, text
+from mlpcli.config.loading import differences, learned, short_names, text
+from mlpcli.config.settings import UNLEARNED, Config
 from mlpcli.data.dataset import Split
 from mlpcli.errors import CheckpointError, printable
 from mlpcli.metrics import Confusion, confusion_matrix, mcnemar
@@ -147,8 +147,9 @@ def labels(groups: list[Group]) -> list[str]:
         namesakes = [each for each in configs if each.name == own.name]
         changed = (differences(own, each).keys() for each in namesakes)
         keys = sorted(set().union(*changed) - UNLEARNED - {"seed"})
-        named_values = zip(short_names(keys), (attrgetter(key)(own) for key in keys), strict=True)
-        parts = [f"{name} {text(value)}" for name, value in named_values]
+        values = config.values(own)
+        names = zip(keys, short_names(keys), strict=True)
+        parts = [f"{name} {text(values[key])}" for key, name in names if key in values]
         return ", ".join([own.name, *parts] if named else parts)
 
     return [label(each) for each in configs]
@@ -157,7 +158,9 @@ def labels(groups: list[Group]) -> list[str]:
 def evaluate(trained: TrainedRun, data_dir: str | None) -> EvaluatedRun:
     """Classify the test images, of `data_dir` if given, with a run's best network."""
     saved = checkpoint.load(trained.run.best)
-    data = saved.config.data if data_dir is None else replace(saved.config.data, dir=data_dir)
+    data = saved.config.data
+    if data_dir is not None and data.name == "cifar10":
+        data = replace(data, dir=data_dir)
     split = split_for(saved, "test", data)
     return EvaluatedRun(trained, saved, split, predict(saved, split.images))
 

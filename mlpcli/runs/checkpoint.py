@@ -22,7 +22,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlpcli.config.loading import Config, from_dict, to_dict
+from mlpcli.config.loading import from_dict, to_dict
+from mlpcli.config.settings import Config
 from mlpcli.errors import CheckpointError, in_one_line
 from mlpcli.files import open_regular, reading, replacing
 from mlpcli.nn.model import Model

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlpcli.config.loading import Config, to_yaml
+from mlpcli.config.loading import to_yaml
+from mlpcli.config.settings import Config
 from mlpcli.errors import CheckpointError, MlpcliError
 from mlpcli.files import reason, replacing, writing
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mlpcli.config.loading import DataConfig
+from mlpcli.config.settings import DataConfig
 from mlpcli.data import dataset
 from mlpcli.data.dataset import Split, SplitName
 from mlpcli.data.features import PLAIN

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mlpcli import environment
-from mlpcli.config.loading import UNLEARNED, Config, DataConfig, differences, to_dict
+from mlpcli.config.loading import differences, to_dict
+from mlpcli.config.settings import UNLEARNED, Config, DataConfig
 from mlpcli.data.dataset import Dataset, load_train_val
 from mlpcli.environment import BITS_DEPEND_ON
 from mlpcli.errors import CheckpointError, DivergedError, InterruptedRunError, MlpcliError

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from mlpcli.config import loading as configuration
-from mlpcli.config.loading import Config, learned, short_names, text
+from mlpcli.config.loading import learned, short_names, text, values
+from mlpcli.config.settings import Config
 from mlpcli.errors import ConfigError
 from mlpcli.files import replacing
 from mlpcli.runs import folder as runs
@@ -86,7 +87,7 @@ def _identity(config: Config) -> tuple[Any, ...]:
 
     A finished run is not read again, so images elsewhere are taken for others.
     """
-    return (*learned(config), config.data.dir)
+    return learned(config), values(config).get("data.dir")
 
 
 def _runs(folder: Path) -> list[Run]:
@@ -110,7 +111,10 @@ def _summary(run: Run, identity: tuple[Any, ...]) -> dict[str, Any] | None:
 
 
 def write_csv(path: Path, sweep: Sweep, entries: Iterable[Entry]) -> None:
-    """Write a row for each trial of which something came; lists and null as `--set` reads them."""
+    """Write a row per trial with an outcome; lists and null as `--set` reads them.
+
+    The cell of an option that the trial's choice does not have is empty.
+    """
     file = io.StringIO()
     columns = (*sweep.keys, "seed", *FIGURES, "run_dir", "error")
     writer = csv.DictWriter(file, columns, lineterminator="\n")
@@ -118,7 +122,7 @@ def write_csv(path: Path, sweep: Sweep, entries: Iterable[Entry]) -> None:
     for entry in entries:
         if entry.outcome is not None:
             row = entry.row()
-            writer.writerow(row | {name: text(row[name]) for name in sweep.keys})
+            writer.writerow(row | {name: text(value) for name, value in entry.trial.values.items()})
     with replacing(path) as whole:
         whole.write(file.getvalue().encode())
 
@@ -146,7 +150,7 @@ def ranking(entries: Iterable[Entry]) -> list[Ranked]:
     """Return the configurations, seeds together: the best first, those that failed last."""
     groups: dict[tuple[Any, ...], list[Entry]] = {}
     for entry in entries:
-        groups.setdefault(tuple(entry.trial.values.values()), []).append(entry)
+        groups.setdefault(tuple(entry.trial.values.items()), []).append(entry)
     ranked = []
     for group in groups.values():
         outcomes = [entry.outcome for entry in group if entry.outcome is not None]
@@ -157,13 +161,14 @@ def ranking(entries: Iterable[Entry]) -> list[Ranked]:
 
 
 def table(sweep: Sweep, ranked: list[Ranked]) -> str:
-    """Return the ranking as text, one row per configuration."""
+    """Return a row per configuration, with "–" for an option that its choice does not have."""
     rows = [[*short_names(sweep.keys), "validation accuracy", "seeds"]]
     for one in ranked:
         succeeded = len(one.accuracy.values)
         accuracy = str(one.accuracy) if succeeded else "failed"
         seeds = f"{succeeded}" + (f", {one.failed} failed" if one.failed else "")
-        rows.append([*map(text, one.values.values()), accuracy, seeds])
+        varied = [text(one.values[key]) if key in one.values else "–" for key in sweep.keys]
+        rows.append([*varied, accuracy, seeds])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)

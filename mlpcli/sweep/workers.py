@@ -15,6 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ import dask
 from distributed import Client, Future, KilledWorker, LocalCluster, Reschedule, get_worker
 
 from mlpcli import environment
-from mlpcli.config.loading import Config, DataConfig
+from mlpcli.config.settings import Config, DataConfig
 from mlpcli.errors import InterruptedRunError, LockedError, MlpcliError, in_one_line
 from mlpcli.interrupts import StopRequest
 from mlpcli.runs.folder import Run
@@ -235,7 +236,7 @@ def _read(config: DataConfig) -> Any:
     from mlpcli.data.dataset import hold_out
 
     with _reading:  # for trials in several threads of one worker
-        images = _images(config.name, config.dir)
+        images = _images(replace(config, val_size=0, val_seed=0))
     return hold_out(images, config.val_size, config.val_seed)
 
 
@@ -243,7 +244,7 @@ _reading = threading.Lock()
 
 
 @functools.lru_cache(maxsize=1)
-def _images(name: Any, folder: str | None) -> Any:
+def _images(config: DataConfig) -> Any:
     from mlpcli.data.dataset import load_train
 
-    return load_train(DataConfig(name=name, dir=folder))
+    return load_train(config)

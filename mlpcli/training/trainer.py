@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import math
 import time
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlpcli.config.loading import Config
+from mlpcli.config.settings import Config, options
 from mlpcli.data import features
 from mlpcli.data.dataset import Dataset
 from mlpcli.errors import CheckpointError, DivergedError
@@ -89,16 +88,11 @@ class Training:
         count = f"{network.params.size:,}"
         log.debug("network: %s, %s parameters, %s", "-".join(map(str, sizes)), count, dtype)
 
-        optimizer = OPTIMIZERS[config.optimizer.name]
-        self.optimizer = optimizer(
-            network.params,
-            network.grads,
-            network.weights,
-            **_accepted_by(optimizer, config.optimizer),
+        self.optimizer = OPTIMIZERS[config.optimizer.name](
+            network.params, network.grads, network.weights, **options(config.optimizer)
         )
-        schedule = SCHEDULES[config.schedule.name]
-        self.schedule = schedule(
-            epochs=config.training.epochs, **_accepted_by(schedule, config.schedule)
+        self.schedule = SCHEDULES[config.schedule.name](
+            epochs=config.training.epochs, **options(config.schedule)
         )
         self.train_loader = self.features.loader(
             train,
@@ -280,9 +274,3 @@ def _checked(progress: Progress) -> Progress:
         if not valid:
             raise ValueError(f"{item.name} is {value!r}")
     return progress
-
-
-def _accepted_by(cls: type, options: Any) -> dict[str, Any]:
-    """Return the options that `cls` takes; the others are for its neighbours in the table."""
-    accepted = inspect.signature(cls).parameters
-    return {name: value for name, value in asdict(options).items() if name in accepted}

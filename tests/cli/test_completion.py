@@ -20,8 +20,7 @@ import pytest
 from conftest import Command
 
 from mlpcli.cli.main import COMMANDS
-from mlpcli.config.loading import Config
-from mlpcli.config.strict_yaml import dotted_keys
+from mlpcli.config import settings
 
 BIN = Path(sys.executable).parent
 ENVIRONMENT = {
@@ -30,7 +29,7 @@ ENVIRONMENT = {
     "LC_ALL": "C.UTF-8",
     "TERM": "dumb",
 }
-KEYS = [f"{key}=" for key in dotted_keys(Config)]
+KEYS = [f"{key}=" for key in settings.KEYS]
 
 START = {
     "bash": (

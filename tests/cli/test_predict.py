@@ -12,7 +12,7 @@ from conftest import Command, Without, untrained
 from PIL import Image
 
 from mlpcli.cifar10 import synthetic
-from mlpcli.config.loading import DataConfig
+from mlpcli.config.settings import Cifar10Config
 from mlpcli.data import dataset
 from mlpcli.runs import checkpoint, inference
 from mlpcli.runs.checkpoint import Checkpoint
@@ -40,7 +40,7 @@ def write_image(path: Path, image: np.ndarray) -> None:
 def test_a_test_image_as_a_file_gives_exactly_the_networks_own_prediction(
     mlpcli: Command, saved: Path, shapes_dir: Path, tmp_path: Path
 ) -> None:
-    split = dataset.load_test(DataConfig(dir=str(shapes_dir))).splits["test"]
+    split = dataset.load_test(Cifar10Config(dir=str(shapes_dir))).splits["test"]
     for loss in ("softmax_cross_entropy", "sigmoid_cross_entropy"):
         own = network(loss)
         checkpoint.save(saved, own)

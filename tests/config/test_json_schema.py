@@ -16,14 +16,15 @@ from hypothesis import strategies as st
 
 from mlpcli.config import json_schema as schema
 from mlpcli.config import loading as config
-from mlpcli.config import strict_yaml
-from mlpcli.config.loading import Config
+from mlpcli.config.settings import FILE_KEYS, KEYS, Config
+from mlpcli.config.strict_yaml import Found, Reader
 from mlpcli.errors import ConfigError
 from mlpcli.sweep import plan as sweeps
+from mlpcli.sweep.schema import of_sweep
 
 SCHEMA = schema.of_config()
 JUDGE = jsonschema.Draft7Validator(SCHEMA)
-KEYS = list(strict_yaml.dotted_keys(Config))
+CHOICES = [[(key, name) for name in KEYS[key].names] for key in KEYS if key.endswith(".name")]
 
 PLAIN = [
     (r"null|~|", lambda text: None),
@@ -83,7 +84,7 @@ def test_every_key_has_a_meaning_and_a_default_that_fits(key: str) -> None:
 
 
 def test_a_key_that_does_not_exist_has_no_schema() -> None:
-    assert list(schema.of_keys()) == KEYS
+    assert list(schema.of_keys()) == list(KEYS)
 
 
 def test_what_is_resolved_fits(tmp_path: Path) -> None:
@@ -115,7 +116,13 @@ def test_what_is_resolved_fits(tmp_path: Path) -> None:
         "training: {patience: no}\n",
         "training: {epochs: '3'}\n",
         "training: {epochs: 99999999999999999999}\n",
-        "features: {components: 3073}\n",
+        "features: {name: pca, components: 3073}\n",
+        "features: {components: 7}\n",
+        "features: {name: pixel, epsilon: 1}\n",
+        "optimizer: {beta1: 0.5}\n",
+        "optimizer: {name: adamw, momentum: 0.9}\n",
+        "schedule: {name: cosine, step_every: 3}\n",
+        "data: {name: synthetic, dir: a}\n",
         "data:\n",
         "data: {name: 3}\n",
         "data: {dir: [a]}\n",
@@ -146,13 +153,29 @@ values = (
     | st.sampled_from(["sgd", "adamw", "pca", "cosine", "float64", "relu", "true", "1", ""])
     | st.lists(st.integers(-1, 600), max_size=4)
     | st.lists(st.booleans(), max_size=2)
-    | st.just({})
+    | st.builds(dict)
 )
 
 
 @settings(deadline=None)
 @given(st.dictionaries(st.sampled_from([*KEYS, "seed.x", "sede", "data.nome", "base"]), values))
 def test_loader_and_schema_are_of_one_mind(document: dict[str, Any]) -> None:
+    assert_one_mind(document)
+
+
+@settings(deadline=None)
+@given(st.sampled_from([key for (key, _), *_ in CHOICES]), st.data())
+def test_loader_and_schema_are_of_one_mind_on_choices(chooser: str, data: st.DataObject) -> None:
+    given = {
+        key: st.sampled_from(own.names or [own.default])
+        for key, own in KEYS.items()
+        if key.startswith(chooser.removesuffix("name"))
+    }
+    base = {"base": st.just("base.yaml")}
+    assert_one_mind(data.draw(st.fixed_dictionaries({}, optional=base | given)))
+
+
+def assert_one_mind(document: dict[str, Any]) -> None:
     nested: dict[str, Any] = {}
     for key, value in document.items():
         section, _, name = key.rpartition(".")
@@ -162,14 +185,34 @@ def test_loader_and_schema_are_of_one_mind(document: dict[str, Any]) -> None:
     text = json.dumps(nested)
     assert json_of(text) == nested
     try:
-        strict_yaml.read_text(Config, text, "x.yaml")
-        error = None
+        found = Reader("x.yaml", FILE_KEYS).read(text)
+        error = None if fits_some_base(found) else "an option of another choice"
     except ConfigError as refused:
         error = str(refused)
     assert JUDGE.is_valid(nested) == (error is None), error
 
 
-SWEEP_JUDGE = jsonschema.Draft7Validator(schema.of_sweep())
+def fits_some_base(found: dict[str, Found]) -> bool:
+    """Whether the loader takes what a file says, above the defaults or, if it has one, some base.
+
+    Two options of different choices that fit no base together may pass: only the loader sees that.
+    """
+    if not found.pop("base", None):
+        return merges({}, found)
+    named = {key: value for key, value in found.items() if key.endswith(".name")}
+    bases = [{key: Found(name, "base.yaml")} for choices in CHOICES for key, name in choices]
+    return all(any(merges(base, named | {key: found[key]}) for base in bases) for key in found)
+
+
+def merges(*layers: dict[str, Found]) -> bool:
+    try:
+        config.merge(*layers)
+    except ConfigError:
+        return False
+    return True
+
+
+SWEEP_JUDGE = jsonschema.Draft7Validator(of_sweep())
 
 
 def sweep_is_read(text: str, folder: Path) -> bool:
@@ -215,6 +258,9 @@ def test_the_shipped_sweep_names_its_schema_and_fits_it() -> None:
         ("random: {draws: 0, keys: {model.activation: [relu, tanh]}}", False),
         ("set: {training.epochs: 3}\nseeds: [0]", True),
         ("set: {name: x}\nseeds: [0]", False),
+        ("set: {optimizer.name: adamw, optimizer.beta1: 0.5}\nseeds: [0]", True),
+        ("set: {optimizer.name: adamw, optimizer.momentum: 0.5}\nseeds: [0]", False),
+        ("grid: {optimizer.name: [sgd, adamw], optimizer.beta1: [0.5, 0.9]}", True),
         ("sets: {training.epochs: 3}\nseeds: [0]", False),
     ],
 )

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import operator
 import os
 import threading
 from pathlib import Path
-from typing import get_args, get_type_hints
 
+import numpy as np
 import pytest
 from conftest import CONFIGS, SHIPPED
 from faults.configs import WRONG
@@ -17,17 +16,24 @@ from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
 from mlpcli.config import loading as config
-from mlpcli.config import strict_yaml
-from mlpcli.config.loading import (
+from mlpcli.config.settings import (
+    KEYS,
+    AdamWConfig,
     AugmentConfig,
+    Cifar10Config,
     Config,
-    DataConfig,
-    FeaturesConfig,
+    ConstantConfig,
+    CosineConfig,
     ModelConfig,
-    OptimizerConfig,
-    ScheduleConfig,
+    PCAConfig,
+    PixelsConfig,
+    SGDConfig,
+    StepConfig,
+    SyntheticConfig,
     TrainingConfig,
+    options,
 )
+from mlpcli.config.strict_yaml import Reader
 from mlpcli.errors import ConfigError
 from mlpcli.nn.activations import ACTIVATIONS
 from mlpcli.nn.initializers import INITIALIZERS
@@ -136,6 +142,9 @@ def test_a_shell_may_pass_a_pipe_but_a_file_may_not_name_one(tmp_path: Path) -> 
         ("seed=1.5", "--set: seed: found 1.5, expected a whole number"),
         ("optimizer=sgd", "found sgd, expected the keys"),
         ("base=other.yaml", "base: unknown key"),
+        ("=5", "--set =5: expected KEY=VALUE"),
+        ("optimizer=", "--set: optimizer: found nothing, expected the keys name, learning_rate"),
+        ("optimizer.beta1=0.5", "beta1: belongs to optimizer.name adamw, found sgd (default)"),
         ("x" * 9999, "--set " + "x" * 59 + "…: expected KEY=VALUE"),
         ("model.hidden=[9999, 9999]", "--set: model.hidden: found 130,796,919 weights, expected"),
     ],
@@ -157,27 +166,31 @@ def test_files_that_cannot_be_read_are_errors_of_configuration(tmp_path: Path) -
             config.load(path)
 
 
-def one_of(cls: type, name: str) -> st.SearchStrategy[str]:
-    return st.sampled_from(get_args(get_type_hints(cls)[name]))
+def one_of(key: str) -> st.SearchStrategy[str]:
+    return st.sampled_from(KEYS[key].names)
 
 
+held_out = st.integers(1, 10**6)
+rates = st.floats(1e-300, 1e300)
 configs = st.builds(
     Config,
     name=st.from_regex(r"[a-z][a-z0-9._-]{0,8}", fullmatch=True),
     seed=st.integers(0, 2**32),
     threads=st.none() | st.integers(1, 64),
     data=st.builds(
-        DataConfig,
-        name=one_of(DataConfig, "name"),
+        Cifar10Config,
         dir=st.none() | st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20),
-        val_size=st.integers(1, 10**6),
-    ),
-    features=st.builds(FeaturesConfig, name=st.just("pca"), components=st.integers(1, 3072)),
+        val_size=held_out,
+    )
+    | st.builds(SyntheticConfig, val_size=held_out),
+    features=st.builds(PCAConfig, components=st.integers(1, 3072)),
     augment=st.builds(AugmentConfig, flips=st.booleans(), shift=st.floats(0, 16)),
     model=st.builds(ModelConfig, hidden=st.lists(st.integers(1, 999), max_size=9).map(tuple)),
-    loss=one_of(Config, "loss"),
-    optimizer=st.builds(OptimizerConfig, learning_rate=st.floats(1e-300, 1e300)),
-    schedule=st.builds(ScheduleConfig, step_factor=st.floats(0, 1, exclude_min=True)),
+    loss=one_of("loss"),
+    optimizer=st.builds(SGDConfig, learning_rate=rates, momentum=st.floats(0, 0.99))
+    | st.builds(AdamWConfig, learning_rate=rates, beta1=st.floats(0, 0.99)),
+    schedule=st.builds(CosineConfig)
+    | st.builds(StepConfig, step_factor=st.floats(0, 1, exclude_min=True)),
     training=st.builds(TrainingConfig, patience=st.none() | st.integers(1, 99)),
 )
 
@@ -186,23 +199,23 @@ configs = st.builds(
 @given(configs)
 def test_the_resolved_file_reads_back_to_the_same(before: Config) -> None:
     text = config.to_yaml(before)
-    found = strict_yaml.read_text(Config, text, "resolved")
+    found = Reader("resolved", KEYS).read(text)
     assert config.build(found) == before
     assert config.from_dict(config.to_dict(before), "saved") == before
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(configs, st.sets(st.sampled_from(list(strict_yaml.dotted_keys(Config)))))
+@given(configs, st.sets(st.sampled_from(list(KEYS))))
 def test_what_is_shown_reads_back_to_the_same(
     tmp_path: Path, wanted: Config, keys: set[str]
 ) -> None:
-    pairs = [(key, operator.attrgetter(key)(wanted)) for key in sorted(keys)]
-    sets = [f"{key}={json.dumps(value)}" for key, value in pairs]
+    pairs = {key: value for key, value in config.values(wanted).items() if key in keys}
+    sets = [f"{key}={json.dumps(value)}" for key, value in pairs.items()]
     try:
         values = config.resolve(CONFIGS / "best.yaml", sets)
     except ConfigError:  # two keys disagree
         reject()
-    for key in keys:
+    for key in pairs:
         assert values[key].origin == "--set"
     shown = tmp_path / "shown.yaml"
     shown.write_text(config.to_commented_yaml(values), encoding="utf-8")
@@ -221,7 +234,7 @@ def test_every_value_says_where_it_comes_from(
     )
     Path("a/x.yaml").write_text("base: base.yaml\n\ndata:\n  val_size: 7\nseed: 2\n")
     values = config.resolve("a/x.yaml", ["data.val_seed=5"])
-    assert list(values) == list(strict_yaml.dotted_keys(Config))
+    assert list(values) == list(config.values(Config()))
     found = {key: (value.value, value.origin) for key, value in values.items()}
     assert found == found | {
         "name": ("x", "the file's own name"),
@@ -249,27 +262,19 @@ def test_a_base_behind_a_link_names_its_own_base_from_where_it_lies(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("cls", "name", "table"),
+    ("key", "table"),
     [
-        (ModelConfig, "activation", ACTIVATIONS),
-        (ModelConfig, "initializer", INITIALIZERS),
-        (Config, "loss", LOSSES),
-        (OptimizerConfig, "name", OPTIMIZERS),
-        (ScheduleConfig, "name", SCHEDULES),
+        ("model.activation", ACTIVATIONS),
+        ("model.initializer", INITIALIZERS),
+        ("loss", LOSSES),
+        ("optimizer.name", OPTIMIZERS),
+        ("schedule.name", SCHEDULES),
     ],
 )
 def test_the_names_in_a_configuration_are_those_of_the_mathematics(
-    cls: type, name: str, table: dict[str, object]
+    key: str, table: dict[str, object]
 ) -> None:
-    assert list(get_args(get_type_hints(cls)[name])) == list(table)
-
-
-def test_every_key_says_what_it_means() -> None:
-    sections = [hint for hint in get_type_hints(Config).values() if dataclasses.is_dataclass(hint)]
-    assert len(sections) == 7
-    for section in (Config, *sections):
-        for item in dataclasses.fields(section):
-            assert dataclasses.is_dataclass(item.default) or item.metadata["doc"], item.name
+    assert list(KEYS[key].names) == list(table)
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
@@ -285,9 +290,54 @@ def test_the_notes_configuration_is_the_notes_network() -> None:
     assert (note.optimizer.name, note.optimizer.momentum) == ("sgd", 0)
 
 
+def test_another_choice_drops_the_options_below_that_it_does_not_have(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("optimizer: {learning_rate: 1, momentum: 0.9}\n")
+    (tmp_path / "mid.yaml").write_text("base: base.yaml\noptimizer: {name: adamw, beta1: 0.5}\n")
+    text = "base: mid.yaml\noptimizer: {weight_decay: 0.1}\n"
+    adamw = AdamWConfig(learning_rate=1, weight_decay=0.1, beta1=0.5)
+    assert load(tmp_path, text).optimizer == adamw
+    assert load(tmp_path, text, "optimizer.name=adamw").optimizer == adamw, "nothing new is chosen"
+    sets = ("optimizer.nesterov=true", "optimizer.name=sgd", "optimizer.momentum=0.5")
+    sgd = SGDConfig(learning_rate=1, weight_decay=0.1, momentum=0.5, nesterov=True)
+    assert load(tmp_path, text, *sets).optimizer == sgd
+
+
+def test_an_option_of_another_choice_is_refused_where_it_stands(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("seed: 1\noptimizer: {name: adamw}\n")
+    message = r"x\.yaml:2: optimizer\.momentum: belongs to optimizer\.name sgd, "
+    message += r"found adamw \(\S+base\.yaml:2\)$"
+    for sets in ((), ("optimizer.name=sgd",)):
+        with pytest.raises(ConfigError, match=message):
+            load(tmp_path, "base: base.yaml\noptimizer: {momentum: 0.9}\n", *sets)
+
+
+def test_options_are_what_the_chosen_optimizer_and_schedule_take() -> None:
+    for optimizer in (SGDConfig(), AdamWConfig()):
+        zeros = np.zeros(3)
+        built = OPTIMIZERS[optimizer.name](zeros, zeros, zeros, **options(optimizer))
+        assert vars(built).items() >= options(optimizer).items()
+    for schedule in (ConstantConfig(), CosineConfig(), StepConfig()):
+        built = SCHEDULES[schedule.name](epochs=1, **options(schedule))
+        assert vars(built).items() >= options(schedule).items()
+
+
 def test_differences_name_the_keys_that_changed() -> None:
     changed = dataclasses.replace(Config(), seed=3, model=ModelConfig(hidden=()))
     assert config.differences(Config(), changed) == {
         "seed": (0, 3),
         "model.hidden": ((512,), ()),
     }
+    changed = dataclasses.replace(Config(), features=PCAConfig(), data=SyntheticConfig())
+    assert config.differences(Config(), changed) == {
+        "data.name": ("cifar10", "synthetic"),
+        "features.name": ("channel", "pca"),
+        "features.components": (None, 256),
+        "features.epsilon": (None, 3e-4),
+    }
+
+
+def test_two_configurations_learn_the_same_if_only_unlearned_keys_differ() -> None:
+    data = Cifar10Config(dir="elsewhere")
+    assert config.learned(Config(name="x", threads=3, data=data)) == config.learned(Config())
+    for features in (PixelsConfig("pixel"), PCAConfig()):
+        assert config.learned(Config(features=features)) != config.learned(Config())

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import draw_split
 
-from mlpcli.config.loading import AugmentConfig, FeaturesConfig
+from mlpcli.config.settings import AugmentConfig, PCAConfig
 from mlpcli.data import augment, features
 from mlpcli.data.augment import GROUP
 from mlpcli.data.dataset import Split
@@ -72,7 +72,7 @@ def affine_maps(
 
 def test_components_are_mapped_as_the_pixels_are(split: Split) -> None:
     """The same map, of images that the components reproduce exactly."""
-    found = features.fit(FeaturesConfig(name="pca", components=60, softening=0.01), split)
+    found = features.fit(PCAConfig(components=60, epsilon=0.01), split)
     maps = affine_maps(found, AugmentConfig(shift=2, rotation=8, zoom=0.1))
     again = np.random.default_rng(0)
     x = found.apply(split.images[:10])
@@ -88,14 +88,14 @@ def test_components_are_mapped_as_the_pixels_are(split: Split) -> None:
 
 
 def test_every_map_is_another_one(split: Split) -> None:
-    found = features.fit(FeaturesConfig(name="pca", components=5), split)
+    found = features.fit(PCAConfig(components=5), split)
     maps = affine_maps(found, AugmentConfig(shift=1), np.float32)
     assert len({matrix.tobytes() for matrix in maps.matrices}) == augment.COUNT
     assert maps.matrices.dtype == np.float32
 
 
 def test_each_group_of_a_batch_has_its_own_map_and_each_map_comes_up(split: Split) -> None:
-    found = features.fit(FeaturesConfig(name="pca", components=5), split)
+    found = features.fit(PCAConfig(components=5), split)
     maps, used = affine_maps(found, AugmentConfig(shift=2)), set()
     x = found.apply(split.images[: 7 * GROUP + 1])
     every = np.einsum("nk,ikl->inl", x, maps.matrices) + maps.offsets[:, None]

@@ -7,18 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlpcli.config.loading import DataConfig, FeaturesConfig
+from mlpcli.config.settings import Cifar10Config, PCAConfig, PixelsConfig
 from mlpcli.data import features
 from mlpcli.data.dataset import Split, load_train_val
 
 
 @pytest.fixture
 def split(shapes_dir: Path) -> Split:
-    return load_train_val(DataConfig(dir=str(shapes_dir), val_size=50)).splits["train"]
+    return load_train_val(Cifar10Config(dir=str(shapes_dir), val_size=50)).splits["train"]
 
 
 def fit(name: str, split: Split, **options: object) -> features.Features:
-    return features.fit(FeaturesConfig(name=name, **options), split)
+    return features.fit(PCAConfig(**options) if name == "pca" else PixelsConfig(name), split)
 
 
 def apply(fitted: features.Features, split: Split) -> np.ndarray:
@@ -48,7 +48,7 @@ def test_channel_gives_each_channel_mean_0_and_std_1(split: Split) -> None:
 
 def test_components_are_those_of_the_images_and_their_mirror_images(split: Split) -> None:
     """Compared with a singular value decomposition in all 3072 dimensions."""
-    found = fit("pca", split, components=30, softening=0.01)
+    found = fit("pca", split, components=30, epsilon=0.01)
     images = split.images[split.rows] / 255
     both = np.concatenate([images, flipped(images)])
     np.testing.assert_allclose(found.mean, both.mean(axis=0), atol=1e-9)
@@ -59,7 +59,7 @@ def test_components_are_those_of_the_images_and_their_mirror_images(split: Split
 
 
 def test_components_are_orthonormal_and_their_features_nearly_white(split: Split) -> None:
-    found = fit("pca", split, components=20, softening=1e-9)
+    found = fit("pca", split, components=20, epsilon=1e-9)
     np.testing.assert_allclose(found.basis.T @ found.basis, np.eye(20), atol=1e-5)
     images = split.images[split.rows]
     both = Split(np.concatenate([images, flipped(images)]), np.zeros(300), np.arange(300))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlpcli.config.loading import AugmentConfig, DataConfig, FeaturesConfig
+from mlpcli.config.settings import AugmentConfig, Cifar10Config, PCAConfig, PixelsConfig
 from mlpcli.data import features
 from mlpcli.data.dataset import Split, load_train_val
 from mlpcli.data.features import Features
@@ -18,11 +18,11 @@ from mlpcli.data.loader import Loader, Sampler
 
 @pytest.fixture
 def split(shapes_dir: Path) -> Split:
-    return load_train_val(DataConfig(dir=str(shapes_dir), val_size=50)).splits["train"]
+    return load_train_val(Cifar10Config(dir=str(shapes_dir), val_size=50)).splits["train"]
 
 
 def fitted(split: Split, name: str = "pca") -> Features:
-    return features.fit(FeaturesConfig(name=name, components=20), split)
+    return features.fit(PCAConfig(components=20) if name == "pca" else PixelsConfig(name), split)
 
 
 def rng(seed: int = 0) -> np.random.Generator:

@@ -21,8 +21,8 @@ from faults.mutations import mutated, mutations
 from faults.rows import Case, row
 from mlpcli.cifar10 import batches, install
 from mlpcli.config import loading as config
-from mlpcli.config import strict_yaml
-from mlpcli.config.loading import Config
+from mlpcli.config.settings import KEYS, Config
+from mlpcli.config.strict_yaml import Reader
 from mlpcli.errors import ConfigError, DataError, MlpcliError
 
 
@@ -272,7 +272,7 @@ def try_mutated_config(seed: str) -> None:
         assert len(str(error).splitlines()) == 1, error
         assert re.match(r"\S+\.yaml(:\d+)?: ", str(error)), error
         return
-    again = strict_yaml.read_text(Config, config.to_yaml(loaded), "again")
+    again = Reader("again", KEYS).read(config.to_yaml(loaded))
     assert config.build(again) == loaded
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mlpcli.config.loading import Config, ModelConfig
+from mlpcli.config.settings import Config, ModelConfig
 from mlpcli.errors import MlpcliError
 from mlpcli.runs import checkpoint
 from mlpcli.runs.checkpoint import Checkpoint

@@ -15,7 +15,7 @@ from faults.rows import Case, row
 from faults.saver import small
 from faults.shell import MLPCLI, call, new_folder, resume, train
 from mlpcli.cifar10.batches import META, PYTHON_FOLDER
-from mlpcli.config.loading import DataConfig
+from mlpcli.config.settings import Cifar10Config
 from mlpcli.runs import checkpoint
 
 RED = "\x1b[31m\x9b2J\u202e"  # ESC, CSI, and a mark that turns the direction of text
@@ -66,7 +66,7 @@ def in_a_checkpoints_class(path: Path) -> list[str]:
 
 def in_a_checkpoints_data_dir(path: Path) -> list[str]:
     saved = small(1)
-    config = replace(saved.config, data=DataConfig(dir=f"/{RED}"))
+    config = replace(saved.config, data=Cifar10Config(dir=f"/{RED}"))
     checkpoint.save(path / "a.npz", replace(saved, config=config))
     return ["eval", "a.npz"]
 

@@ -246,7 +246,9 @@ def test_the_norm_neither_overflows_nor_underflows() -> None:
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_the_shipped_configurations_are_right_to_rounding(path: Path, shapes_dir: Path) -> None:
-    settings = config.load(path, [f"data.dir={shapes_dir}", "data.val_size=50"])
+    settings = config.load(
+        path, ["data.name=cifar10", f"data.dir={shapes_dir}", "data.val_size=50"]
+    )
     for tensor in check(settings, load_train_val(settings.data)).tensors:
         assert tensor.passed
         entries = tensor.complex_step

@@ -18,7 +18,7 @@ from conftest import Command, Without
 from faults.shell import MLPCLI, call, lasting_folder, once, shapes, train
 from PIL import Image
 
-from mlpcli.config.loading import DataConfig
+from mlpcli.config.settings import Cifar10Config
 from mlpcli.data import dataset
 from mlpcli.metrics import mcnemar
 from mlpcli.report import plots
@@ -53,13 +53,13 @@ def page_of(*names: str) -> str:
 def probs_of(run: Path) -> np.ndarray:
     """The class probabilities of the test images, from the file alone."""
     net = np.load(run / "checkpoints/best.npz")
-    images = dataset.load_test(DataConfig(dir=str(shapes()))).splits["test"].images
+    images = dataset.load_test(Cifar10Config(dir=str(shapes()))).splits["test"].images
     hidden = 1 / (1 + np.exp(-(images / 255 @ net["W1"] + net["b1"])))
     return 1 / (1 + np.exp(-(hidden @ net["W2"] + net["b2"])))
 
 
 def labels() -> np.ndarray:
-    return dataset.load_test(DataConfig(dir=str(shapes()))).splits["test"].labels
+    return dataset.load_test(Cifar10Config(dir=str(shapes()))).splits["test"].labels
 
 
 def test_its_figures_are_those_of_eval() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mlpcli import files
-from mlpcli.config.loading import Config, ModelConfig
+from mlpcli.config.settings import Config, ModelConfig
 from mlpcli.errors import CheckpointError, MlpcliError
 from mlpcli.runs import checkpoint
 from mlpcli.runs.checkpoint import Checkpoint

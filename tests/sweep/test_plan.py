@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlpcli.config import loading as config
+from mlpcli.config.settings import AdamWConfig, SGDConfig
 from mlpcli.errors import ConfigError
 from mlpcli.runs import folder as runs
 from mlpcli.sweep import plan as sweeps
@@ -64,6 +65,46 @@ def test_a_grid_beside_draws_tries_each_draw_with_every_combination(tmp_path: Pa
     assert {one.config.model.hidden for one in sweep.trials} == {(), (8,), (8, 8)}
 
 
+OPTIMIZERS = "base: base.yaml\ngrid:\n  optimizer.name: [sgd, adamw]\n"
+
+
+def test_an_option_is_varied_in_the_trials_whose_choice_has_it(tmp_path: Path) -> None:
+    sweep = load(tmp_path, f"{OPTIMIZERS}{MOMENTA}  optimizer.beta1: [0.5, 0.8, 0.9]\n")
+    assert sweep.keys == ("optimizer.name", "optimizer.momentum", "optimizer.beta1")
+    assert [one.values for one in sweep.trials] == [
+        {"optimizer.name": "sgd", "optimizer.momentum": 0},
+        {"optimizer.name": "sgd", "optimizer.momentum": 0.9},
+        {"optimizer.name": "adamw", "optimizer.beta1": 0.5},
+        {"optimizer.name": "adamw", "optimizer.beta1": 0.8},
+        {"optimizer.name": "adamw", "optimizer.beta1": 0.9},
+    ]
+    chosen = [one.config.optimizer for one in sweep.trials]
+    assert chosen[1:3] == [SGDConfig(momentum=0.9), AdamWConfig(beta1=0.5)]
+
+
+def test_draws_that_differ_in_options_of_another_choice_alone_are_one_trial(
+    tmp_path: Path,
+) -> None:
+    text = RANGE.format("optimizer.name", "[sgd, adamw]") + MOMENTA.replace(" o", "   o")
+    sweep = load(tmp_path, text.replace("draws: 9", "draws: 4"))
+    assert sorted(str(one) for one in sweep.trials) == [
+        "optimizer.name=adamw seed=7",
+        "optimizer.name=sgd optimizer.momentum=0 seed=7",
+        "optimizer.name=sgd optimizer.momentum=0.9 seed=7",
+    ]
+
+
+def test_what_is_set_counts_in_the_trials_whose_choice_has_it(tmp_path: Path) -> None:
+    text = f"{OPTIMIZERS}set: {{optimizer: {{momentum: 0.9, learning_rate: 0.2}}}}\n"
+    assert [one.config.optimizer for one in load(tmp_path, text, "optimizer.beta1=0.5").trials] == [
+        SGDConfig(learning_rate=0.2, momentum=0.9),
+        AdamWConfig(learning_rate=0.2, beta1=0.5),
+    ]
+    text = "base: base.yaml\nset: {optimizer.momentum: 0.9}\nseeds: [0]\n"
+    (only,) = load(tmp_path, text, "optimizer.name=sgd").trials
+    assert only.config.optimizer == SGDConfig(momentum=0.9)
+
+
 def drawn(tmp_path: Path, key: str, options: str) -> list[float]:
     return [one.values[key] for one in load(tmp_path, RANGE.format(key, options)).trials]
 
@@ -114,10 +155,10 @@ def test_whole_numbers_are_drawn_whole_and_both_ends_are_among_them(
 WRONG = [
     ("", "my sweep.yaml: empty; expected some of the keys base, set, grid, random, seeds"),
     ("base: base.yaml\n", "my sweep.yaml: nothing is varied"),
-    ("seeds: [0]\n", "my sweep.yaml: base: found nothing"),
+    ("seeds: [0]\n", "my sweep.yaml:1: base: found nothing, expected a string"),
     ("base: [1]\nseeds: [0]\n", ":1: base: found a list, expected a string"),
     ("base: none.yaml\nseeds: [0]\n", ":1: base: "),
-    ("base: my sweep.yaml\nseeds: [0]\n", "refines itself in a circle"),
+    ("base: my sweep.yaml\nseeds: [0]\n", ":1: base: my sweep.yaml: circular `base:`"),
     ("base: base.yaml\ngird: {}\n", ":2: gird: unknown key; did you mean grid?"),
     ("base: base.yaml\nseeds: []\n", ":2: seeds: found [], expected whole numbers"),
     ("base: base.yaml\nseeds: [1, 1]\n", ":2: seeds: found [1, 1], expected whole numbers"),
@@ -140,8 +181,12 @@ WRONG = [
     (RATES + "set: {optimizer.momentum: 0, optimizer: {momentum: 0}}\n", "momentum: set twice"),
     (RATES + "set: 3\n", ":4: set: found 3, expected keys as in optimizer.learning_rate"),
     (RATES + "set: {data.val_size: 0}\n", ":4: data.val_size: found 0, expected a validation spl"),
-    (RATES + "random: {}\n", ":4: random: expected the keys draws and keys, no draws"),
-    (RATES + "random: {draws: 0}\n", ":4: random.draws: found 0, expected a number at least 1"),
+    (RATES + "random: {}\n", ":4: random.draws: found nothing, expected a whole number"),
+    (RATES + "random: {draws: 2}\n", ":4: random.keys: found nothing, expected a mapping"),
+    (
+        RATES + "random: {draws: 0, keys: {}}\n",
+        ":4: random.draws: found 0, expected a number at least 1",
+    ),
     (RATES + "random: {darws: 0}\n", ":4: random.darws: unknown key; did you mean random.draws?"),
     (RATES + "random: {draws: 1, keys: {optimizer.learning_rate: [1]}}\n", "in grid and in random"),
     (ONE_OF, ":3: random.draws: found 9, expected at most 2"),
@@ -160,7 +205,27 @@ WRONG = [
         RANGE.format("augment.shift", "{low: 0, high: 1, log: 3}"),
         "shift.log: found 3, expected tru",
     ),
-    (RANGE.format("augment.shift", "{lo: 0, high: 1}"), "shift.lo: unknown key; known: low, high"),
+    (
+        RANGE.format("augment.shift", "{lo: 0, high: 1}"),
+        "shift.lo: unknown key; did you mean augment.shift.low",
+    ),
+    (
+        RATES + "  optimizer.beta1: [0.5, 0.9]\n",
+        ":4: optimizer.beta1: belongs to optimizer.name adamw, found sgd (default) "
+        "(in the trial optimizer.learning_rate=0.1 optimizer.beta1=0.5)",
+    ),
+    (
+        RATES + "set: {optimizer.beta1: 0.5}\n",
+        ":4: optimizer.beta1: belongs to optimizer.name adamw, found sgd (default)",
+    ),
+    (
+        OPTIMIZERS.replace(", adamw", "") + "  optimizer.beta1: [0.5, 0.9]\n",
+        ":4: optimizer.beta1: belongs to optimizer.name adamw, which no trial has",
+    ),
+    (
+        OPTIMIZERS.replace(", adamw", "") + "set: {optimizer.beta1: 0.5}\n",
+        ":4: optimizer.beta1: belongs to optimizer.name adamw, which no trial has",
+    ),
     (
         RATES + f"seeds: {list(range(5001))}\n",
         "my sweep.yaml: found 10,002 trials, expected at most 10,000",
@@ -273,6 +338,26 @@ def test_the_table_has_the_best_first_and_what_failed_last(tmp_path: Path) -> No
         "0.2            0.9       [8, 4]  13.00% ± 0.71        2",
         "0.1            0         [8, 4]  failed               0, 2 failed",
     ]
+
+
+def test_what_a_trial_does_not_have_is_a_dash_in_the_table_and_empty_in_the_csv(
+    tmp_path: Path,
+) -> None:
+    sweep = load(tmp_path, OPTIMIZERS + MOMENTA)
+    entries = [
+        Entry(trial, runs.Run(tmp_path / str(i)), Outcome(dict.fromkeys(trials.FIGURES, i / 4)))
+        for i, trial in enumerate(sweep.trials)
+    ]
+    assert trials.table(sweep, trials.ranking(entries)).splitlines() == [
+        "optimizer.name  momentum  validation accuracy  seeds",
+        "adamw           –         50.00%               1",
+        "sgd             0.9       25.00%               1",
+        "sgd             0         0.00%                1",
+    ]
+    trials.write_csv(tmp_path / "sweep.csv", sweep, entries)
+    rows = (tmp_path / "sweep.csv").read_text().splitlines()
+    assert rows[2].startswith("sgd,0.9,7,0.25,")
+    assert rows[3].startswith("adamw,,7,0.5,")
 
 
 def test_the_csv_has_a_row_for_each_trial_of_which_something_came(tmp_path: Path) -> None:

@@ -171,8 +171,10 @@ def dask(*arguments: str, cwd: Path, env: dict[str, str]) -> Iterator[None]:
             [sys.executable, "-m", "dask", *arguments], cwd=cwd, env=env, stderr=log
         ) as process,
     ):
-        yield
-        process.terminate()
+        try:
+            yield
+        finally:
+            process.terminate()
 
 
 def test_a_worker_that_is_killed_costs_no_trial_and_no_more_than_what_was_not_saved(

@@ -126,7 +126,7 @@ def write_folder(
 
 def _open_python(folder: Path) -> Folder:
     path = folder / META
-    meta = read_pickle(_read_bytes(path, MAX_META_BYTES), str(path))
+    meta = read_pickle(_read_bytes(path, MAX_META_BYTES), path)
     if not isinstance(meta, dict) or not isinstance(meta.get("label_names"), list):
         raise DataError(f"{path}: expected a dictionary with label_names")
     rows = meta.get("num_cases_per_batch")
@@ -153,7 +153,7 @@ def _parse_binary(data: bytes, path: Path) -> tuple[Images, Labels]:
 
 def _parse_python(data: bytes, path: Path) -> tuple[Images, Labels]:
     """Parse a dictionary with `data`, an array of uint8, and `labels`, a list."""
-    batch = read_pickle(data, str(path))
+    batch = read_pickle(data, path)
     if not isinstance(batch, dict) or not {"data", "labels"} <= batch.keys():
         raise DataError(f"{path}: expected a dictionary with data and labels")
     labels = batch["labels"]
@@ -186,7 +186,7 @@ def _pixels(value: Any, path: Path) -> Images:
             pass
         case _:
             raise DataError(f"{path}: expected data to be an array of uint8, (rows, {PIXELS})")
-    if not isinstance(content, (bytes, memoryview)):
+    if not isinstance(content, (bytes, bytearray)):
         raise DataError(f"{path}: expected the pixels to be bytes")
     if len(content) != rows * PIXELS:
         raise DataError(f"{path}: found {len(content)} pixel bytes, expected {rows * PIXELS}")

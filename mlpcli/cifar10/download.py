@@ -39,12 +39,7 @@ Notice = Callable[[str], None]  # what went wrong and what is done about it
 
 
 class _SlowError(TransferError):
-    """A host is slower than `floor`; `fastest` is its best speed so far. All in bytes/s."""
-
-    def __init__(self, speed: float, floor: float, fastest: float) -> None:
-        found, expected = f"{speed / 1000:.0f} kB/s", f"{floor / 1000:.0f} kB/s"
-        super().__init__(f"too slow: {found}, expected {expected}", final=True)
-        self.fastest = fastest
+    """A host is slower than required."""
 
 
 def download(
@@ -72,11 +67,12 @@ def download(
     for url, floor in _turns(source.urls, min_speed, speeds):
         if url in speeds:
             notice(f"{_host(url)}: retrying, as no faster host is available")
+        visit = _Visit(url, part, floor, progress, notice)
         try:
-            _Visit(url, part, floor, progress, notice).fetch()
+            visit.fetch()
         except TransferError as error:
             if isinstance(error, _SlowError):
-                speeds[url] = error.fastest
+                speeds[url] = visit.pace.fastest
             problems[url] = f"{_host(url)}: {error}"
             notice(problems[url])
         else:
@@ -268,12 +264,13 @@ class _Visit:
 
 
 class _Pace:
-    """The speed of a host over a turn, pauses and failures included, window by window."""
+    """The speed of a host over a turn, window by window; pauses and failures count as time."""
 
     def __init__(self, floor: float) -> None:
         self.floor = floor
         self.count = 0  # bytes in this window
-        self._began, self._fastest = time.monotonic(), 0.0
+        self.fastest = 0.0  # bytes/s of the best window
+        self._began = time.monotonic()
 
     def next(self, request: Request) -> Any:
         """Return the request's next item, and wait for it as long as the pace allows.
@@ -284,9 +281,10 @@ class _Pace:
             now = time.monotonic()
             if self.floor and now >= self._began + WINDOW:
                 speed = self.count / (now - self._began)
-                self._fastest = max(self._fastest, speed)
+                self.fastest = max(self.fastest, speed)
                 if speed < self.floor:
-                    raise _SlowError(speed, self.floor, self._fastest)
+                    slow = f"{speed / 1000:.0f} kB/s, expected {self.floor / 1000:.0f} kB/s"
+                    raise _SlowError(f"too slow: {slow}", final=True)
                 self.count, self._began = 0, now
             try:
                 return request.next(self._began + WINDOW - now if self.floor else PATIENCE)

@@ -34,7 +34,9 @@ def read(path: Path) -> NDArray[np.uint8]:
             size = os.fstat(file.fileno()).st_size
             if size > MAX_BYTES:
                 raise DataError(f"{path}: expected at most {MAX_BYTES:,} bytes, found {size:,}")
-            with Image.open(file, formats=_formats()) as image:
+            Image.init()
+            formats = [name for name in Image.ID if name != "EPS"]  # it would start Ghostscript
+            with Image.open(file, formats=formats) as image:
                 width, height = image.size
                 if width * height > MAX_PIXELS:
                     raise DataError(f"{path}: {expected}, found {width}×{height}")
@@ -53,12 +55,6 @@ def read(path: Path) -> NDArray[np.uint8]:
         raise DataError(f"{path}: cannot be {what}: {reason(error)}") from None
     planes: NDArray[np.uint8] = np.asarray(small).transpose(2, 0, 1).reshape(3072)
     return planes
-
-
-def _formats() -> list[str]:
-    """Return the formats that Pillow reads by itself: for EPS it would start Ghostscript."""
-    Image.init()
-    return [name for name in Image.ID if name != "EPS"]
 
 
 def _small(image: Image.Image) -> Image.Image:

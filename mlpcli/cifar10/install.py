@@ -132,10 +132,10 @@ def write_shapes(folder: Path) -> None:
 
 
 def replace_folder(data_dir: Path, source: str, fill: Callable[[Path], None]) -> tuple[int, int]:
-    """Put what `fill` writes into a folder in the place of the data set, and return its counts.
+    """Replace the data set by what `fill` writes into a folder; return its image counts.
 
-    What stood there is kept where it is not a complete data set: then DataError is raised, naming
-    `source`; MlpcliError where it cannot be written.
+    Raises DataError, naming `source`, where that is not a complete data set, and MlpcliError where
+    it cannot be written; the old data set is kept.
     """
     staging = data_dir / ".unpacking"  # a fixed name: what a killed process left is removed here
     folder, final = staging / PYTHON_FOLDER, data_dir / PYTHON_FOLDER

@@ -5,13 +5,14 @@ from __future__ import annotations
 import tarfile
 import zlib
 from pathlib import Path
+from tarfile import ExtractError
 from typing import IO
 
 from mlpcli.cifar10.batches import MAX_META_BYTES, META, PYTHON_FOLDER, TEST_BATCHES, TRAIN_BATCHES
 from mlpcli.errors import DataError
 from mlpcli.files import open_regular, reading
 
-# Names, and the most bytes of each: an official batch has 31.0 million.
+# The most bytes of each member: an official batch has 31.0 million.
 MEMBERS = {META: MAX_META_BYTES, "readme.html": MAX_META_BYTES} | dict.fromkeys(
     TRAIN_BATCHES + TEST_BATCHES, 32 * 2**20
 )
@@ -32,18 +33,14 @@ def extract(archive: Path, folder: Path) -> None:
     with file:
         try:
             _extract(_Inflated(file), folder)
-        except _ArchiveError as refused:
-            raise DataError(f"{archive}: {refused}") from None
+        except ExtractError as error:
+            raise DataError(f"{archive}: {error}") from None
         except (zlib.error, tarfile.TarError) as error:
             raise DataError(f"{archive}: not a valid .tar.gz: {error}") from None
 
 
-class _ArchiveError(Exception):
-    pass
-
-
 class _Inflated:
-    """The contents of a gzip file of one member; its checksum has been checked at its end."""
+    """The contents of a gzip file of one member, whose checksum is checked at its end."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -84,23 +81,23 @@ def _extract(stream: _Inflated, folder: Path) -> None:
         is_folder = header.name == PYTHON_FOLDER
         types = (tarfile.DIRTYPE,) if is_folder else (tarfile.REGTYPE, tarfile.AREGTYPE)
         if header.name not in limits or header.type not in types:
-            raise _ArchiveError(f"holds {header.name[:50]!r}, which is no part of CIFAR-10")
+            raise ExtractError(f"holds {header.name[:50]!r}, which is no part of CIFAR-10")
         content = _content(stream, header, limits.pop(header.name))
         if not is_folder:
             (folder / Path(header.name).name).write_bytes(content)
     else:
-        raise _ArchiveError(f"holds over {MAX_HEADERS} headers, too many for CIFAR-10")
+        raise ExtractError(f"holds over {MAX_HEADERS} headers, too many for CIFAR-10")
     if stream.read(MAX_PADDING_BYTES).strip(b"\0") or not stream.at_end():
-        raise _ArchiveError("holds something after its end")
+        raise ExtractError("holds something after its end")
     missing = {Path(name).name for name in limits} - {PYTHON_FOLDER, "readme.html"}
     if missing:
-        raise _ArchiveError(f"lacks {', '.join(sorted(missing))}")
+        raise ExtractError(f"lacks {', '.join(sorted(missing))}")
 
 
 def _content(stream: _Inflated, header: tarfile.TarInfo, limit: int) -> bytes:
     """Return the content that follows a header, and skip its padding."""
     if not 0 <= header.size <= limit:
-        raise _ArchiveError(f"{header.name[:50]!r} has {header.size} bytes, expected 0 to {limit}")
+        raise ExtractError(f"{header.name[:50]!r} has {header.size} bytes, expected 0 to {limit}")
     content = stream.read(header.size)
     stream.read(-header.size % tarfile.BLOCKSIZE)
     return content  # shorter than its size only at the end, where the next header will be missing

@@ -31,6 +31,7 @@ MAX_BATCH_BYTES = 64 * 2**20  # an official batch has 31.0 million; as text, pix
 MAX_BINARY_BYTES = MAX_BATCH_ROWS * (PIXELS + 1)
 MAX_META_BYTES = 2**16
 MAX_NAME = 100  # characters of the name of a class
+UINT8 = Call("dtype", ("u1", 0, 1), (3, "|", None, None, None, -1, -1, 0))  # as NumPy pickles it
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.intp]
@@ -38,7 +39,7 @@ Labels = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder of batch files, with the names of its classes."""
+    """A folder of batch files, with the names of its classes, and the images per batch if known."""
 
     path: Path
     label_names: tuple[str, ...]
@@ -49,36 +50,24 @@ class Folder:
 
         Raises DataError for a batch that is missing, truncated, or not one of CIFAR-10.
         """
-        images: Images | None = None
+        is_binary = self.path.name == BINARY_FOLDER
         labels = []
         for i, name in enumerate(batches):
-            pixels, classes = self._read_batch(name)
-            if images is None:  # allocated once: joining five batches would take twice the memory
-                images = np.empty((len(batches) * len(pixels), PIXELS), np.uint8)
-            if len(pixels) * len(batches) != len(images):
+            path = self.path / (f"{name}.bin" if is_binary else name)
+            images, classes = _read_binary(path) if is_binary else _read_python(path)
+            if i == 0:  # allocated once: joining all batches at the end would take twice the memory
+                rows = self.batch_rows or len(images)
+                pixels = np.empty((len(batches), rows, PIXELS), np.uint8)
+            if len(images) != rows:
+                raise DataError(f"{path}: found {len(images)} images, expected {rows}")
+            if classes.max() >= len(self.label_names):
                 raise DataError(
-                    f"{self.path / name}: found {len(pixels)} images, expected as many as in "
-                    f"{batches[0]}: {len(images) // len(batches)}"
+                    f"{path}: found label {classes.max()}, expected 0 to "
+                    f"{len(self.label_names) - 1}"
                 )
-            images[i * len(pixels) : (i + 1) * len(pixels)] = pixels
+            pixels[i] = images
             labels.append(classes)
-        assert images is not None
-        return images, np.concatenate(labels)
-
-    def _read_batch(self, name: str) -> tuple[Images, Labels]:
-        if self.path.name == BINARY_FOLDER:
-            path = self.path / f"{name}.bin"
-            images, labels = _parse_binary(_read_bytes(path, MAX_BINARY_BYTES), path)
-        else:
-            path = self.path / name
-            images, labels = _parse_python(_read_bytes(path, MAX_BATCH_BYTES), path)
-        if self.batch_rows is not None and len(images) != self.batch_rows:
-            raise DataError(f"{path}: found {len(images)} images, expected {self.batch_rows}")
-        if labels.max() >= len(self.label_names):
-            raise DataError(
-                f"{path}: found label {labels.max()}, expected 0 to {len(self.label_names) - 1}"
-            )
-        return images, labels
+        return pixels.reshape(-1, PIXELS), np.concatenate(labels)
 
 
 def open_folder(data_dir: Path) -> Folder:
@@ -89,9 +78,8 @@ def open_folder(data_dir: Path) -> Folder:
     if binary.is_dir():
         path = binary / f"{META}.txt"
         text = _read_bytes(path, MAX_META_BYTES).decode("latin-1")
-        return Folder(
-            binary, _label_names([line for line in text.splitlines() if line], path), None
-        )
+        names = [line for line in text.splitlines() if line]
+        return Folder(binary, _label_names(names, path), None)
     raise DataError(
         f"{data_dir}: found no {PYTHON_FOLDER} and no {BINARY_FOLDER} in it",
         hint=f"mlpcli download --data-dir {shlex.quote(str(data_dir))}",
@@ -108,13 +96,15 @@ def write_folder(
 
     `folder` must exist; the number of training images must divide by five.
     """
-    rows = len(train[0]) // len(TRAIN_BATCHES)
-    meta = {"num_cases_per_batch": rows, "label_names": list(label_names), "num_vis": PIXELS}
+    count = len(TRAIN_BATCHES)
+    meta = {
+        "num_cases_per_batch": len(train[0]) // count,
+        "label_names": list(label_names),
+        "num_vis": PIXELS,
+    }
     (folder / META).write_bytes(pickle.dumps(meta, protocol=2))
-    parts = [
-        (train[0][i : i + rows], train[1][i : i + rows]) for i in range(0, len(train[0]), rows)
-    ]
-    for name, (images, labels) in zip(TRAIN_BATCHES + TEST_BATCHES, [*parts, test], strict=True):
+    parts = [*zip(np.split(train[0], count), np.split(train[1], count), strict=True), test]
+    for name, (images, labels) in zip(TRAIN_BATCHES + TEST_BATCHES, parts, strict=True):
         batch = {
             "batch_label": name,
             "labels": labels.tolist(),
@@ -126,7 +116,7 @@ def write_folder(
 
 def _open_python(folder: Path) -> Folder:
     path = folder / META
-    meta = read_pickle(_read_bytes(path, MAX_META_BYTES), str(path))
+    meta = read_pickle(_read_bytes(path, MAX_META_BYTES), path)
     if not isinstance(meta, dict) or not isinstance(meta.get("label_names"), list):
         raise DataError(f"{path}: expected a dictionary with label_names")
     rows = meta.get("num_cases_per_batch")
@@ -143,17 +133,18 @@ def _label_names(names: list[Any], path: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _parse_binary(data: bytes, path: Path) -> tuple[Images, Labels]:
-    """Parse rows of one label byte and 3072 pixels."""
+def _read_binary(path: Path) -> tuple[Images, Labels]:
+    """Read rows of one label byte and 3072 pixels."""
+    data = _read_bytes(path, MAX_BINARY_BYTES)
     if not data or len(data) % (PIXELS + 1):
         raise DataError(f"{path}: found {len(data)} bytes, expected a multiple of {PIXELS + 1}")
     rows = np.frombuffer(data, np.uint8).reshape(-1, PIXELS + 1)
     return rows[:, 1:], rows[:, 0].astype(np.intp)
 
 
-def _parse_python(data: bytes, path: Path) -> tuple[Images, Labels]:
-    """Parse a dictionary with `data`, an array of uint8, and `labels`, a list."""
-    batch = read_pickle(data, str(path))
+def _read_python(path: Path) -> tuple[Images, Labels]:
+    """Read a dictionary with `data`, an array of uint8, and `labels`, a list."""
+    batch = read_pickle(_read_bytes(path, MAX_BATCH_BYTES), path)
     if not isinstance(batch, dict) or not {"data", "labels"} <= batch.keys():
         raise DataError(f"{path}: expected a dictionary with data and labels")
     labels = batch["labels"]
@@ -166,43 +157,32 @@ def _parse_python(data: bytes, path: Path) -> tuple[Images, Labels]:
 
 
 def _pixels(value: Any, path: Path) -> Images:
-    """Return the (rows, 3072) array that a recorded call of one of NumPy's functions describes."""
+    """Return the (rows, 3072) array that a recorded call describes; protocol 5 has `frombuffer`."""
     match value:
         case Call(
             "reconstruct",
             (Global("ndarray"), (0,), _),
-            (1, shape, dtype, bool(column_major), content),
+            (1, (rows, 3072), dtype, bool(order), content),
+        ) | Call("frombuffer", (content, dtype, (rows, 3072), "C" | "F" as order), None) if (
+            dtype == UINT8 and type(rows) is int and 1 <= rows <= MAX_BATCH_ROWS
         ):
-            pass
-        case Call("frombuffer", (content, dtype, shape, "C" | "F" as order), None):  # protocol 5
-            column_major = order == "F"
-        case _:
-            shape = dtype = None
-    match shape, dtype:
-        case (
-            (rows, 3072),
-            Call("dtype", ("u1", _, _), (3, "|", None, None, None, -1, -1, 0)),
-        ) if type(rows) is int and 1 <= rows <= MAX_BATCH_ROWS:
             pass
         case _:
             raise DataError(f"{path}: expected data to be an array of uint8, (rows, {PIXELS})")
-    if not isinstance(content, (bytes, memoryview)):
+    if not isinstance(content, (bytes, bytearray)):
         raise DataError(f"{path}: expected the pixels to be bytes")
     if len(content) != rows * PIXELS:
         raise DataError(f"{path}: found {len(content)} pixel bytes, expected {rows * PIXELS}")
     flat = np.frombuffer(content, np.uint8)
-    return flat.reshape((rows, PIXELS), order="F" if column_major else "C")
+    return flat.reshape((rows, PIXELS), order="F" if order in (True, "F") else "C")
 
 
 def _read_bytes(path: Path, limit: int) -> bytes:
     with reading(path, DataError):
-        try:
-            with open_regular(path) as file:
-                data = file.read(limit + 1)
-        except FileNotFoundError:
-            raise DataError(
-                f"{path}: missing", hint="mlpcli download --force fetches it again"
-            ) from None
+        if not path.exists():
+            raise DataError(f"{path}: missing", hint="mlpcli download --force fetches it again")
+        with open_regular(path) as file:
+            data = file.read(limit + 1)
     if len(data) > limit:
         raise DataError(f"{path}: over {limit} bytes, too long for a batch of CIFAR-10")
     return data

@@ -13,13 +13,14 @@ import os
 import re
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from http import HTTPStatus
+from http.client import responses
 from pathlib import Path
 from typing import IO, Any
 
-from mlpcli.cifar10.http import Answer, Request, TransferError
+from mlpcli.cifar10.http import Request, TransferError
 from mlpcli.cifar10.mirrors import MAX_ARCHIVE_BYTES, Source
 from mlpcli.errors import DataError, MlpcliError
 from mlpcli.files import open_regular, reading, sync_folder, writing
@@ -38,12 +39,7 @@ Notice = Callable[[str], None]  # what went wrong and what is done about it
 
 
 class _SlowError(TransferError):
-    """A host is slower than `floor`; `fastest` is its best speed so far. All in bytes/s."""
-
-    def __init__(self, speed: float, floor: float, fastest: float) -> None:
-        found, expected = f"{speed / 1000:.0f} kB/s", f"{floor / 1000:.0f} kB/s"
-        super().__init__(f"too slow: {found}, expected {expected}", final=True)
-        self.fastest = fastest
+    """A host is slower than required."""
 
 
 def download(
@@ -71,11 +67,12 @@ def download(
     for url, floor in _turns(source.urls, min_speed, speeds):
         if url in speeds:
             notice(f"{_host(url)}: retrying, as no faster host is available")
+        visit = _Visit(url, part, floor, progress, notice)
         try:
-            _Visit(url, part, floor, progress, notice).fetch()
+            visit.fetch()
         except TransferError as error:
             if isinstance(error, _SlowError):
-                speeds[url] = error.fastest
+                speeds[url] = visit.pace.fastest
             problems[url] = f"{_host(url)}: {error}"
             notice(problems[url])
         else:
@@ -141,7 +138,7 @@ class _Part:
             if not start:
                 self._etag.unlink(missing_ok=True)
                 if re.fullmatch(STRONG_ETAG, etag):
-                    self._etag.write_text(f"{_digest(url)}\n{etag}\n")
+                    self._etag.write_text(f"{_digest(url)} {etag}")
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -153,9 +150,8 @@ class _Part:
         """
         if not self._etag.exists():
             return None
-        lines = self._etag.read_text(errors="replace").splitlines()
-        known = len(lines) == 2 and lines[0] == _digest(url) and re.fullmatch(STRONG_ETAG, lines[1])
-        return lines[1] if known else None
+        digest, _, etag = self._etag.read_text(errors="replace").partition(" ")
+        return etag if digest == _digest(url) and re.fullmatch(STRONG_ETAG, etag) else None
 
 
 def _digest(url: str) -> str:
@@ -207,37 +203,39 @@ class _Visit:
             if etag := self.part.etag(self.url):
                 headers["If-Range"] = etag
         with Request(self.url, headers, PATIENCE) as request:
-            answer: Answer = self._next(request)
-            start, total = self._span(answer, offset)
-            if start is not None:
-                self._write(request, start, total, answer.headers.get("ETag", ""))
-        if start is None:
+            status, answered = self.pace.next(request)
+            span = self._span(status, answered, offset)
+            if span:
+                self._write(request, *span, answered.get("ETag", ""))
+        if not span:
             self._transfer(0)
 
-    def _span(self, answer: Answer, offset: int) -> tuple[int | None, int | None]:
+    def _span(
+        self, status: int, headers: Mapping[str, str], offset: int
+    ) -> tuple[int, int | None] | None:
         """Return the offset of the body's first byte, and the total size, if known.
 
-        No offset where the host cannot resume from ours, and must be asked for all bytes. A host
-        may also send all of them although it was asked for a range: they are accepted.
+        None where the host cannot resume from our offset, and must be asked for all bytes. It may
+        also send all of them although it was asked for a range: they are accepted.
         """
         span = re.fullmatch(
-            r"bytes ([0-9]{1,15})-[0-9]{1,15}/([0-9]{1,15})",
-            answer.headers.get("Content-Range", ""),
+            r"bytes ([0-9]{1,15})-[0-9]{1,15}/([0-9]{1,15})", headers.get("Content-Range", "")
         )
-        if answer.status == HTTPStatus.PARTIAL_CONTENT and span:
+        if status == HTTPStatus.PARTIAL_CONTENT and span:
             start, total = map(int, span.groups())
             if start == offset and self.part.may_be(total):
                 return start, total
         unusable = (HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
-        if offset and answer.status in unusable:
-            return None, None
-        if answer.status != HTTPStatus.OK:
+        if offset and status in unusable:
+            return None
+        if status != HTTPStatus.OK:
             temporary = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
-            final = answer.status < 500 and answer.status not in temporary
-            raise TransferError(f"answered {answer}", final=final)
-        if answer.headers.get("Content-Type", "").lower().startswith("text/html"):
+            final = status < 500 and status not in temporary
+            phrase = responses.get(status, "")
+            raise TransferError(f"answered {status} {phrase}".rstrip(), final=final)
+        if headers.get("Content-Type", "").lower().startswith("text/html"):
             raise TransferError("answered with a web page", final=True)
-        length = answer.headers.get("Content-Length", "")
+        length = headers.get("Content-Length", "")
         offered = int(length) if re.fullmatch("[0-9]{1,15}", length) else None
         if offered is not None and not self.part.may_be(offered):
             expected = self.part.source.size or f"at most {self.part.limit}"
@@ -249,7 +247,7 @@ class _Visit:
         self.resumed = start == self.part.size()
         total = total or self.part.source.size
         limit = total or self.part.limit
-        if not (chunk := self._next(request)):  # before the part is truncated to `start`
+        if not (chunk := self.pace.next(request)):  # before the part is truncated to `start`
             raise TransferError("sent nothing")
         with (
             self.part.opened(start, self.url, etag) as file,
@@ -260,43 +258,39 @@ class _Visit:
                 self.pace.count += written
                 advance(written)
                 # What a host may send after the last byte is not waited for.
-                chunk = self._next(request) if file.tell() < limit else b""
+                chunk = self.pace.next(request) if file.tell() < limit else b""
             if file.tell() < (total or 0):
                 raise TransferError("connection lost")
 
-    def _next(self, request: Request) -> Any:
-        """Wait for the request's next item, as long as the pace of the host allows."""
-        while True:
-            self.pace.check()
-            try:
-                return request.next(self.pace.patience())
-            except TimeoutError:
-                if not self.pace.floor:
-                    raise TransferError("timed out") from None
-
 
 class _Pace:
-    """The speed of a host over a turn, pauses and failures included, window by window."""
+    """The speed of a host over a turn, window by window; pauses and failures count as time."""
 
     def __init__(self, floor: float) -> None:
         self.floor = floor
         self.count = 0  # bytes in this window
-        self._began, self._fastest = time.monotonic(), 0.0
+        self.fastest = 0.0  # bytes/s of the best window
+        self._began = time.monotonic()
 
-    def check(self) -> None:
-        """Raise _SlowError at the end of a window with too few bytes."""
-        now = time.monotonic()
-        if not self.floor or now < self._began + WINDOW:
-            return
-        speed = self.count / (now - self._began)
-        self._fastest = max(self._fastest, speed)
-        if speed < self.floor:
-            raise _SlowError(speed, self.floor, self._fastest)
-        self.count, self._began = 0, now
+    def next(self, request: Request) -> Any:
+        """Return the request's next item, and wait for it as long as the pace allows.
 
-    def patience(self) -> float:
-        """Return how many seconds to wait for the next bytes."""
-        return max(0, self._began + WINDOW - time.monotonic()) if self.floor else PATIENCE
+        Raises _SlowError at the end of a window with too few bytes, else TransferError.
+        """
+        while True:
+            now = time.monotonic()
+            if self.floor and now >= self._began + WINDOW:
+                speed = self.count / (now - self._began)
+                self.fastest = max(self.fastest, speed)
+                if speed < self.floor:
+                    slow = f"{speed / 1000:.0f} kB/s, expected {self.floor / 1000:.0f} kB/s"
+                    raise _SlowError(f"too slow: {slow}", final=True)
+                self.count, self._began = 0, now
+            try:
+                return request.next(self._began + WINDOW - now if self.floor else PATIENCE)
+            except TimeoutError:
+                if not self.floor:
+                    raise TransferError("timed out") from None
 
 
 def file_sha256(path: Path) -> str:

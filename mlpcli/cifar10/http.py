@@ -12,8 +12,6 @@ import socket
 import ssl
 import threading
 import urllib.parse
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import requests
@@ -28,17 +26,6 @@ class TransferError(Exception):
     def __init__(self, reason: str, *, final: bool = False) -> None:
         super().__init__(reason)
         self.final = final
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The status code and the headers of an answer; names of headers are found in any case."""
-
-    status: int
-    headers: Mapping[str, str]
-
-    def __str__(self) -> str:
-        return f"{self.status} {http.client.responses.get(self.status, '')}".rstrip()
 
 
 class Request(threading.Thread):
@@ -65,7 +52,7 @@ class Request(threading.Thread):
                 self._items.get_nowait()
 
     def next(self, timeout: float) -> Any:
-        """Return the Answer, at later calls a chunk of its body, and b"" after the last one.
+        """Return status code and headers, at later calls a chunk of the body, and b"" at its end.
 
         Raises TransferError, and TimeoutError where nothing came within `timeout` seconds.
         """
@@ -85,7 +72,7 @@ class Request(threading.Thread):
                     self._url, headers=self._headers, stream=True, timeout=self._timeout
                 ) as response,
             ):
-                self._items.put(Answer(response.status_code, response.headers))
+                self._items.put((response.status_code, response.headers))
                 # read1 returns what has arrived; read, of an older urllib3, waits for a full chunk.
                 read = getattr(response.raw, "read1", response.raw.read)
                 chunk = b"?"

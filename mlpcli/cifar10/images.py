@@ -27,17 +27,19 @@ def read(path: Path) -> NDArray[np.uint8]:
     It is rotated upright as its EXIF data say, composed with white where it is transparent, and its
     central square is resized. Raises DataError for anything but a valid image in a regular file.
     """
+    expected = f"expected at most {MAX_PIXELS:,} pixels"
     try:
         with open_regular(path) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, about what is unusual but valid
             size = os.fstat(file.fileno()).st_size
             if size > MAX_BYTES:
                 raise DataError(f"{path}: expected at most {MAX_BYTES:,} bytes, found {size:,}")
-            with Image.open(file, formats=_formats()) as image:
+            Image.init()
+            formats = [name for name in Image.ID if name != "EPS"]  # it would start Ghostscript
+            with Image.open(file, formats=formats) as image:
                 width, height = image.size
                 if width * height > MAX_PIXELS:
-                    found = f"found {width}×{height}"
-                    raise DataError(f"{path}: expected at most {MAX_PIXELS:,} pixels, {found}")
+                    raise DataError(f"{path}: {expected}, found {width}×{height}")
                 image.load()
                 small = _small(image)
     except DataError:
@@ -47,18 +49,12 @@ def read(path: Path) -> NDArray[np.uint8]:
     except UnidentifiedImageError:
         raise DataError(f"{path}: not an image of a known format") from None
     except Image.DecompressionBombError:  # Pillow's own limit, which it checks first
-        raise DataError(f"{path}: expected at most {MAX_PIXELS:,} pixels, found far more") from None
+        raise DataError(f"{path}: {expected}, found far more") from None
     except Exception as error:  # whatever a truncated, corrupt or hostile file leads to
         what = "read" if isinstance(error, OSError) and error.strerror else "read as an image"
         raise DataError(f"{path}: cannot be {what}: {reason(error)}") from None
     planes: NDArray[np.uint8] = np.asarray(small).transpose(2, 0, 1).reshape(3072)
     return planes
-
-
-def _formats() -> list[str]:
-    """Return the formats that Pillow reads by itself: for EPS it would start Ghostscript."""
-    Image.init()
-    return [name for name in Image.ID if name != "EPS"]
 
 
 def _small(image: Image.Image) -> Image.Image:
@@ -75,13 +71,11 @@ def _small(image: Image.Image) -> Image.Image:
 
 def _colored(image: Image.Image) -> Image.Image:
     """Return the image as RGB, or as RGBA where it may be transparent."""
-    mode, is_transparent = image.mode, "transparency" in image.info
-    if mode.startswith("I;16") or (mode == "I" and image.format in ("PNG", "PPM")):
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
         # Pillow would clip 16 bits at 255.
         grays = np.rint(np.asarray(image) / 257)
         return Image.fromarray(grays.astype(np.uint8)).convert("RGB")
-    if mode in ("I", "F"):
+    if image.mode in ("I", "F"):
         raise ValueError("its numbers have no known white; expected 8 or 16 bits per channel")
-    if mode in ("RGBA", "RGBa", "LA", "La", "PA") or is_transparent:
-        return image if mode == "RGBA" else image.convert("RGBA")
-    return image if mode == "RGB" else image.convert("RGB")
+    mode = "RGBA" if image.has_transparency_data else "RGB"
+    return image if image.mode == mode else image.convert(mode)

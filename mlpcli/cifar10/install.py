@@ -15,7 +15,6 @@ import urllib.parse
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from mlpcli.cifar10 import archive, batches, synthetic
 from mlpcli.cifar10.batches import BINARY_FOLDER, PYTHON_FOLDER
@@ -23,14 +22,6 @@ from mlpcli.cifar10.download import Notice, Progress, download, file_sha256
 from mlpcli.cifar10.mirrors import MAX_ARCHIVE_BYTES, OFFICIAL, VARIABLE, Source
 from mlpcli.errors import ConfigError, DataError, MlpcliError
 from mlpcli.files import locked, reason, sync_folder, writing
-
-
-class Installed(NamedTuple):
-    """How many images there are, and whether they have just been written."""
-
-    train: int
-    test: int
-    is_new: bool
 
 
 def install(
@@ -44,10 +35,11 @@ def install(
     offline: bool,
     force: bool,
     min_speed: float,
-) -> Installed:
-    """Make sure that `data_dir` holds a complete data set, and return what it has.
+) -> tuple[int, int, bool]:
+    """Make sure that `data_dir` holds a complete data set.
 
-    One that is there is kept, unless `force`. Else the synthetic shapes are written, or an archive
+    Return how many training and test images it has, and whether they have just been written. A data
+    set that is there is kept, unless `force`. Else the synthetic shapes are written, or an archive
     is unpacked: `from_file`, or the one in `data_dir`, which is downloaded at `min_speed` bytes/s
     or more, unless `offline`.
 
@@ -56,7 +48,7 @@ def install(
     """
     if not force and any((data_dir / name).exists() for name in (PYTHON_FOLDER, BINARY_FOLDER)):
         try:
-            return Installed(*verify(data_dir), is_new=False)
+            return *verify(data_dir), False
         except DataError as error:
             raise DataError(str(error), hint="--force replaces what is there") from None
     path = from_file or data_dir / source.file_name
@@ -78,7 +70,7 @@ def install(
             else:
                 download(source, data_dir, progress, notice, min_speed)
             counts = unpack(path, data_dir)
-    return Installed(*counts, is_new=True)
+    return *counts, True
 
 
 def choose_source(urls: tuple[str, ...], sha256: str | None, *, local: bool = False) -> Source:
@@ -140,10 +132,10 @@ def write_shapes(folder: Path) -> None:
 
 
 def replace_folder(data_dir: Path, source: str, fill: Callable[[Path], None]) -> tuple[int, int]:
-    """Put what `fill` writes into a folder in the place of the data set, and return its counts.
+    """Replace the data set by what `fill` writes into a folder; return its image counts.
 
-    What stood there is kept where it is not a complete data set: then DataError is raised, naming
-    `source`; MlpcliError where it cannot be written.
+    Raises DataError, naming `source`, where that is not a complete data set, and MlpcliError where
+    it cannot be written; the old data set is kept.
     """
     staging = data_dir / ".unpacking"  # a fixed name: what a killed process left is removed here
     folder, final = staging / PYTHON_FOLDER, data_dir / PYTHON_FOLDER

@@ -7,7 +7,6 @@ network has to learn.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -67,19 +66,8 @@ def _columns(x: Grid, y: Grid, r: Grid) -> Grid:
     return _rows(y, x, r)
 
 
-SHAPES: dict[str, Callable[[Grid, Grid, Grid], Grid]] = {
-    "disk": _disk,
-    "ring": _ring,
-    "square": _square,
-    "frame": _frame,
-    "triangle": _triangle,
-    "diamond": _diamond,
-    "cross": _cross,
-    "saltire": _saltire,
-    "rows": _rows,
-    "columns": _columns,
-}
-LABEL_NAMES = tuple(SHAPES)
+SHAPES = (_disk, _ring, _square, _frame, _triangle, _diamond, _cross, _saltire, _rows, _columns)
+LABEL_NAMES = tuple(shape.__name__.removeprefix("_") for shape in SHAPES)
 
 
 def draw_train() -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
@@ -96,7 +84,7 @@ def draw(count: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArr
     """Return `count` images in random order, their classes balanced to within one image."""
     labels = rng.permutation(np.arange(count) % len(SHAPES))
     images = np.empty((count, 3, 32, 32), np.uint8)
-    for k, distance in enumerate(SHAPES.values()):
+    for k, distance in enumerate(SHAPES):
         rows = np.flatnonzero(labels == k)
         images[rows] = _draw_class(distance, len(rows), rng)
     return images.reshape(count, 3072), labels

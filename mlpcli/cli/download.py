@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from mlpcli import files
-from mlpcli.cifar10.mirrors import VARIABLE, Source
+from mlpcli.cifar10.mirrors import VARIABLE
 from mlpcli.cli import _options as options
 from mlpcli.errors import ConfigError
 
@@ -82,15 +82,21 @@ def download(
 
     from mlpcli.cifar10 import install
 
+    local = bool(offline or synthetic or from_file) and not list_mirrors
+    source = install.choose_source(urls, sha256, local=local)
     if list_mirrors:
-        _list(install.choose_source(urls, sha256))
+        count = source.size
+        size = f"{count:,} bytes ({_mebibytes(count)})" if count else "of any size"
+        click.echo(f"{source.file_name}, {size}")
+        click.echo(f"SHA-256 {source.sha256}")
+        for number, url in enumerate(source.urls, 1):
+            click.echo(f"{number}. {install.without_password(url)}")
         return
     folder = files.data_dir(data_dir)
-    local = bool(offline or synthetic or from_file)
     progress = _bar if sys.stderr.isatty() else _lines
-    installed = install.install(
+    train, test, is_new = install.install(
         folder,
-        install.choose_source(urls, sha256, local=local),
+        source,
         _no_progress if options.is_quiet() else progress,
         lambda text: click.echo(text, err=True),
         from_file=from_file,
@@ -100,19 +106,8 @@ def download(
         min_speed=min_speed * 1000,
     )
     old = f"already in {folder} (--force replaces them)"
-    where = f"written to {folder}" if installed.is_new else old
-    click.echo(f"{installed.train:,} training and {installed.test:,} test images, {where}")
-
-
-def _list(source: Source) -> None:
-    """Print what would be downloaded, and from where."""
-    from mlpcli.cifar10.install import without_password
-
-    size = f"{source.size:,} bytes ({_mebibytes(source.size)})" if source.size else "of any size"
-    click.echo(f"{source.file_name}, {size}")
-    click.echo(f"SHA-256 {source.sha256}")
-    for number, url in enumerate(source.urls, 1):
-        click.echo(f"{number}. {without_password(url)}")
+    where = f"written to {folder}" if is_new else old
+    click.echo(f"{train:,} training and {test:,} test images, {where}")
 
 
 def _mebibytes(count: int) -> str:

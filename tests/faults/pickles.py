@@ -159,6 +159,7 @@ REFUSED: dict[str, Callable[[], bytes]] = {
     "a frame of exabytes": lambda: b"\x80\4\x95" + b"\xff" * 8 + b"N.",
     "an integer of two GiB": lambda: b"\x8b\xff\xff\xff\x7f\1.",
     "a decimal number of 32 MiB": lambda: b"I" + b"9" * 32 * MIB + b"\n.",
+    "a decimal fraction of 60 MiB": lambda: b"F" + b"\xff" * 60 * MIB + b"\n.",
     "a line that never ends": lambda: b"c" + b"x" * 32 * MIB,
     "a memo far away": lambda: b"Nr\xff\xff\xff\xffj\xfe\xff\xff\xff.",
     # Structures without an end.

@@ -169,7 +169,7 @@ def _pixels(value: Any, path: Path) -> Images:
             pass
         case _:
             raise DataError(f"{path}: expected data to be an array of uint8, (rows, {PIXELS})")
-    if not isinstance(content, (bytes, bytearray)):
+    if not isinstance(content, (bytes, memoryview)):
         raise DataError(f"{path}: expected the pixels to be bytes")
     if len(content) != rows * PIXELS:
         raise DataError(f"{path}: found {len(content)} pixel bytes, expected {rows * PIXELS}")

@@ -64,8 +64,8 @@ def train_with_torch(name: str, seed: int, path: str) -> None:
         pixels = part.double() / 255
         mean += pixels.sum(0) / len(images)
         square += (pixels * pixels).sum(0) / len(images)
-    deviation = (square - mean**2).sqrt()
-    scale, shift = (1 / (255 * deviation)).float(), (-mean / deviation).float()
+    std = (square - mean**2).sqrt()
+    scale, shift = (1 / (255 * std)).float(), (-mean / std).float()
 
     model = torch.nn.Sequential(
         torch.nn.Linear(3072, 512), torch.nn.Sigmoid(), torch.nn.Linear(512, 10)
@@ -82,8 +82,8 @@ def train_with_torch(name: str, seed: int, path: str) -> None:
         for rows in torch.randperm(len(images)).split(128):
             x = images.index_select(0, rows)
             if peer["flips"]:
-                turned = torch.rand(len(rows)) < 0.5
-                x[turned] = x[turned].view(-1, 96, 32).flip(2).view(-1, 3072)
+                flipped = torch.rand(len(rows)) < 0.5
+                x[flipped] = x[flipped].view(-1, 96, 32).flip(2).view(-1, 3072)
             x = x * scale + shift
             loss = bce(model(x), targets[rows], reduction="sum") / len(rows)
             optimizer.zero_grad()

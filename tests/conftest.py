@@ -72,7 +72,7 @@ def untrained(
 
 
 def draw_split(count: int) -> Split:
-    """Return so many shapes, all of them one split."""
+    """Return this many shapes, all in one split."""
     images, labels = synthetic.draw(count, np.random.default_rng(0))
     return Split(images, labels, np.arange(count))
 

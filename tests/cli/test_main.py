@@ -323,7 +323,7 @@ WRONG = [
     (["train", NOTE, "--min-val-accuracy", "2"], 2, "--min-val-accuracy"),
     (["train", NOTE, "--min-val-accuracy", "0.5", "--set", "data.val_size=0"], 2, "validation"),
     (["train", NOTE, "--data-dir", "nowhere"], 4, "found no cifar-10-batches-py"),
-    (["train", NOTE, "--data-dir", "torn"], 4, "batches.meta: not a CIFAR-10 batch"),
+    (["train", NOTE, "--data-dir", "corrupt"], 4, "batches.meta: not a CIFAR-10 batch"),
     (["train", NOTE, "--data-dir", "empty.yaml"], 4, "found no cifar-10-batches-py"),
     (["train", "--resume", "nowhere"], 5, "nowhere: not a run's folder"),
     (["train", "shapes.yaml", "--runs-dir", "empty.yaml"], 1, "no run can be made there"),
@@ -337,8 +337,8 @@ WRONG = [
     (["download", "--url", "ftp://x"], 2, "expected an address as in http"),
     (["download", "--url", "http://[::1"], 2, "expected an address as in http"),
     (["download", "--url", "http://x:port/"], 2, "expected an address as in http"),
-    (["download", "--data-dir", "torn"], 4, "--force replaces what is there"),
-    (["download", "--synthetic", "--data-dir", "torn"], 4, "batches.meta: not a CIFAR-10 batch"),
+    (["download", "--data-dir", "corrupt"], 4, "--force replaces what is there"),
+    (["download", "--synthetic", "--data-dir", "corrupt"], 4, "batches.meta: not a CIFAR-10 batch"),
     (["download", "--data-dir", "~nobody-here/x"], 2, "~nobody-here/x"),
     (["train", NOTE, "--min-val-accuracy", "nan"], 2, "nan is not in the range"),
     (["eval", "x.npz", "--min-accuracy", "nan"], 2, "nan is not in the range"),
@@ -364,9 +364,9 @@ def test_wrong_input_is_one_clear_line_and_its_exit_code(
     (tmp_path / "empty.yaml").touch()
     (tmp_path / "shapes.yaml").write_text("data: {name: synthetic, val_size: 1000}\n")
     (tmp_path / "base.yaml").write_text('base: "a\\0b"\n')
-    torn = tmp_path / "torn" / "cifar-10-batches-py"
-    torn.mkdir(parents=True)
-    (torn / "batches.meta").write_bytes(b"garbage")
+    corrupt = tmp_path / "corrupt" / "cifar-10-batches-py"
+    corrupt.mkdir(parents=True)
+    (corrupt / "batches.meta").write_bytes(b"garbage")
     done = mlpcli(*arguments)
     assert done.returncode == code, done.stderr
     assert message in done.stderr

@@ -1,4 +1,4 @@
-"""Faults and attacks, a row a kind: `make torture` tries them all, the test suite a few of each."""
+"""Faults and attacks, one row per kind: `make torture` tries all cases, the tests a few of each."""
 
 from faults import calls, checkpoints, files, hosts, runs, text  # noqa: F401 - they enter their rows into the table
 from faults.rows import ROWS, Outcome, Row, attempt

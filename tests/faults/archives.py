@@ -89,7 +89,7 @@ def with_small(*more: bytes) -> bytes:
 
 
 def bomb(*parts: bytes | int) -> bytes:
-    """Return a gzip stream of bytes, and of so many MiB of zeros; its digest is wrong."""
+    """Return a gzip stream of bytes and of this many MiB of zeros; its digest is wrong."""
 
     def deflated(data: bytes) -> bytes:
         packer = zlib.compressobj(9, wbits=-15)

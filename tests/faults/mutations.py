@@ -17,7 +17,7 @@ def mutations(seed: int, attempt: Callable[[str], None]) -> Iterator[Case]:
 
 
 def mutated(rng: random.Random, raw: bytes, spots: Sequence[int]) -> bytes:
-    """Spoil bytes in one to four places, half of them among `spots`: where something begins."""
+    """Change bytes in one to four places, half of them among `spots`, where fields begin."""
     data = bytearray(raw)
     for _ in range(rng.randint(1, 4)):
         at, other = (rng.choice((rng.choice(spots), rng.randrange(len(raw)))) for _ in range(2))

@@ -74,7 +74,7 @@ def row(
 
 
 def attempt(row: Row, count: int | None, seed: int) -> Outcome:
-    """Try so many cases of a row, or all that there are, and say which failed."""
+    """Try this many cases of a row, or all of them, and return which failed."""
     outcome = Outcome()
     with _pool(row) as pool:
         cases = itertools.islice(row.cases(seed), count)

@@ -1,4 +1,4 @@
-"""Losses: right at every logit, and their gradients proven."""
+"""Losses: right at every logit, and their gradients agree with the complex step."""
 
 from __future__ import annotations
 
@@ -78,11 +78,11 @@ def test_a_batch_is_the_mean_of_its_examples(name: str, dtype: type) -> None:
 def test_gradients_equal_the_complex_step_at_the_origin_too(name: str) -> None:
     T, Y = np.zeros((2, 3)), one_hot([0, 2], 3, np.float64)
     gradient = LOSSES[name](2, 3, np.float64).backward(T, Y)
-    shadow, h = LOSSES[name](2, 3, np.complex128), 1e-30
+    in_complex, h = LOSSES[name](2, 3, np.complex128), 1e-30
     for index in np.ndindex(T.shape):
         step = T.astype(np.complex128)
         step[index] += 1j * h
-        assert shadow.forward(step, Y).imag / h == pytest.approx(gradient[index], rel=1e-14)
+        assert in_complex.forward(step, Y).imag / h == pytest.approx(gradient[index], rel=1e-14)
 
 
 @pytest.mark.parametrize("name", LOSSES)

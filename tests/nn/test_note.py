@@ -54,7 +54,7 @@ def test_equations_2_and_8_with_their_biases(seed: int, n: int, D: int) -> None:
 @binary
 def test_equations_4_to_8_are_one(seed: int, n: int, D: int) -> None:
     network, X, y, s = logistic(seed, n, D)
-    ds = s * (1 - s) * X  # (5): ∂σ/∂W, a row an example
+    ds = s * (1 - s) * X  # (5): ∂σ/∂W, one row per example
     by_4 = (-y / s * ds - (1 - y) / (1 - s) * -ds).sum(axis=0)  # (4) and (6)
     by_7 = (-y * (1 - s) * X + (1 - y) * s * X).sum(axis=0)
     by_8 = ((s - y) * X).sum(axis=0)

@@ -1,9 +1,8 @@
-"""Options that several commands share, and the loading of a configuration with them."""
+"""Options and output that several commands share."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import logging
 import math
@@ -14,10 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlpcli.config import loading as configuration
-from mlpcli.config.loading import Config
 from mlpcli.errors import MlpcliError, printable
-from mlpcli.files import expanded
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -67,7 +63,6 @@ data_dir = click.option(
     "--data-dir",
     metavar="DIR",
     type=click.Path(path_type=Path),
-    callback=lambda ctx, option, value: value and expanded(value),
     help="Data set directory.  [default: $MLPCLI_DATA_DIR, or ~/.cache/mlpcli]",
 )
 runs_dir = click.option(
@@ -142,22 +137,6 @@ def needs(extra: str) -> Iterator[None]:
             f"{click.get_current_context().info_name} needs {error.name}, which is not installed",
             hint=f"pip install 'mlpcli[{extra}]'",
         ) from None
-
-
-def load_config(path: Path, sets: tuple[str, ...], data_dir: Path | None) -> Config:
-    """Load a configuration with its `--set` texts; `--data-dir` overrides `data.dir`."""
-    config = configuration.load(path, sets)
-    if data_dir is None and config.data.dir is not None:
-        data_dir = expanded(Path(config.data.dir))
-    return with_data_dir(config, data_dir)
-
-
-def with_data_dir(config: Config, data_dir: Path | None) -> Config:
-    """Replace `data.dir` by the absolute path of `data_dir`, if given."""
-    if data_dir is None:
-        return config
-    data = dataclasses.replace(config.data, dir=str(data_dir.absolute()))
-    return dataclasses.replace(config, data=data)
 
 
 def print_json(document: dict[str, Any]) -> None:

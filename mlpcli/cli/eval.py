@@ -55,8 +55,7 @@ def evaluate(
     from mlpcli.runs.inference import evaluate_checkpoint
 
     saved = checkpoints.load(runs.best_of(checkpoint))
-    data = options.with_data_dir(saved.config, data_dir).data
-    result = evaluate_checkpoint(saved, split, data)
+    result = evaluate_checkpoint(saved, split, data_dir)
     if as_json:
         options.print_json(_document(split, result, saved.label_names))
     else:

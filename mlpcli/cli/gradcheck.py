@@ -11,11 +11,12 @@ import click
 
 from mlpcli import environment
 from mlpcli.cli import _options as options
+from mlpcli.config.loading import Config, load
 from mlpcli.errors import CheckFailedError, CheckpointError, ConfigError
 from mlpcli.gradcheck import FLAWS
+from mlpcli.runs import folder as runs
 
 if TYPE_CHECKING:
-    from mlpcli.config.loading import Config
     from mlpcli.gradcheck.check import Report
 
 
@@ -66,19 +67,20 @@ def gradcheck(
         return
     if config is None:
         raise ConfigError("gradcheck: CONFIG is missing", hint="mlpcli gradcheck configs/note.yaml")
-    settings = options.load_config(config, sets, data_dir)
+    settings = runs.with_data_dir(load(config, sets), data_dir)
     environment.set_threads(settings.threads)
 
     from mlpcli.data import reading
     from mlpcli.gradcheck import flaws
     from mlpcli.gradcheck.check import IMAGES, check
-    from mlpcli.runs.checkpoint import load
-    from mlpcli.runs.folder import best_of
+    from mlpcli.runs import checkpoint as checkpoints
 
-    saved = None if checkpoint is None else load(best_of(checkpoint))
-    if saved is not None and _shape(saved.config) != _shape(settings):
-        raise CheckpointError(f"{checkpoint}: is not the network that {config} describes")
-    model = None if saved is None else saved.model(IMAGES)
+    model = None
+    if checkpoint is not None:
+        saved = checkpoints.load(runs.best_of(checkpoint))
+        if _shape(saved.config) != _shape(settings):
+            raise CheckpointError(f"{checkpoint}: is not the network that {config} describes")
+        model = saved.model(IMAGES)
     flaw = None if inject is None else flaws.named(inject)
     report = check(settings, reading.load_train_val(settings.data), model, flaw)
     if as_json:

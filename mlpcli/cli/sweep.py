@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import re
 import shlex
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -14,13 +14,13 @@ import click
 from mlpcli import environment
 from mlpcli.cli import _options as options
 from mlpcli.cli._progress import Bar
-from mlpcli.config.loading import Config
 from mlpcli.errors import ConfigError, printable
-from mlpcli.files import expanded
+from mlpcli.files import DATA_DIR
 from mlpcli.interrupts import stop_on_signal
+from mlpcli.runs.folder import with_data_dir
 from mlpcli.sweep import plan as sweeps
 from mlpcli.sweep import runner, trials
-from mlpcli.sweep.plan import Sweep
+from mlpcli.sweep.plan import Sweep, Trial
 from mlpcli.sweep.trials import Entry
 
 ADDRESS = r"(tcp|tls|ucx|wss?)://\S+:\d+"
@@ -93,15 +93,13 @@ def sweep(
 
 def _placed(plan: Sweep, threads: int, data_dir: Path | None) -> Sweep:
     """Put into each trial its number of threads, and where the data lies, from anywhere."""
-    variable = os.environ.get("MLPCLI_DATA_DIR")
 
-    def place(config: Config) -> Config:
-        config = dataclasses.replace(config, threads=threads)
-        chosen = data_dir or config.data.dir or variable
-        return options.with_data_dir(config, expanded(Path(chosen)) if chosen else None)
+    def place(trial: Trial) -> Trial:
+        config = replace(trial.config, threads=threads)
+        chosen = data_dir or config.data.dir or os.environ.get(DATA_DIR)
+        return replace(trial, config=with_data_dir(config, chosen or None))
 
-    placed = (dataclasses.replace(trial, config=place(trial.config)) for trial in plan.trials)
-    return dataclasses.replace(plan, trials=tuple(placed))
+    return replace(plan, trials=tuple(map(place, plan.trials)))
 
 
 class _Bar(Bar):

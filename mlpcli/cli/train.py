@@ -12,6 +12,7 @@ from mlpcli import environment
 from mlpcli.cli import _options as options
 from mlpcli.cli._progress import Bar
 from mlpcli.cli._terminal import sampled, sparkline
+from mlpcli.config.loading import load
 from mlpcli.errors import CheckFailedError, ConfigError
 from mlpcli.interrupts import stop_on_signal
 from mlpcli.runs import folder as runs
@@ -71,7 +72,7 @@ def train(
             config = config or run.config_file
         if config is None:
             raise ConfigError("train: CONFIG is missing", hint="mlpcli train configs/smoke.yaml")
-        settings = options.load_config(config, sets, data_dir)
+        settings = runs.with_data_dir(load(config, sets), data_dir)
         if min_val_accuracy is not None and settings.data.val_size == 0:
             raise ConfigError("--min-val-accuracy needs a validation split: data.val_size is 0")
         environment.set_threads(settings.threads)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -154,11 +155,10 @@ def labels(groups: list[Group]) -> list[str]:
     return [label(each) for each in configs]
 
 
-def evaluate(trained: TrainedRun, data_dir: str | None) -> EvaluatedRun:
+def evaluate(trained: TrainedRun, data_dir: Path | None) -> EvaluatedRun:
     """Classify the test images, of `data_dir` if given, with a run's best network."""
     saved = checkpoint.load(trained.run.best)
-    data = saved.config.data if data_dir is None else replace(saved.config.data, dir=data_dir)
-    split = split_for(saved, "test", data)
+    split = split_for(saved, "test", data_dir)
     return EvaluatedRun(trained, saved, split, predict(saved, split.images))
 
 

@@ -6,6 +6,7 @@ import shlex
 import statistics
 from collections.abc import Sequence
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -25,7 +26,7 @@ UNITS = 96  # units of the first layer whose weights are shown
 IMAGES = 12  # test images that are shown, correct and mistaken ones each
 
 
-def page(runs: Sequence[Run], data_dir: str | None = None) -> str:
+def page(runs: Sequence[Run], data_dir: Path | None = None) -> str:
     """Return an HTML page about these runs; of several, with all details of the best alone.
 
     The best is chosen by validation accuracy. The test images are read for it and, to compare

@@ -7,13 +7,13 @@ import io
 import json
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mlpcli.config.loading import Config, to_yaml
 from mlpcli.errors import CheckpointError, MlpcliError
-from mlpcli.files import reason, replacing, writing
+from mlpcli.files import data_dir, reason, replacing, writing
 
 METRICS = (
     "epoch",
@@ -120,6 +120,17 @@ class Metrics:
         """Replace the file by all rows; raises MlpcliError where it cannot be written."""
         with replacing(self._run.metrics) as file:
             file.write(self._text.encode())
+
+
+def with_data_dir(config: Config, chosen: str | Path | None) -> Config:
+    """Make `data.dir`, or `chosen` in its place, an absolute path; where both are None, it stays.
+
+    A run can then be evaluated and resumed from any folder.
+    """
+    chosen = config.data.dir if chosen is None else chosen
+    if chosen is None:
+        return config
+    return replace(config, data=replace(config.data, dir=str(data_dir(chosen).absolute())))
 
 
 def create(runs_dir: Path, name: str) -> Run:

@@ -140,5 +140,13 @@ def needs(extra: str) -> Iterator[None]:
 
 
 def print_json(document: dict[str, Any]) -> None:
-    """Print a JSON document on standard output."""
-    click.echo(json.dumps(document, indent=2, allow_nan=False))
+    """Print a JSON document on standard output; a number that is not finite becomes null."""
+
+    def finite(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: finite(inner) for key, inner in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [finite(inner) for inner in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    click.echo(json.dumps(finite(document), indent=2, allow_nan=False))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +72,7 @@ def _document(split: str, result: Evaluation, names: tuple[str, ...]) -> dict[st
         "count": result.count,
         "accuracy": result.accuracy,
         "interval": result.interval,
-        "loss": result.loss if math.isfinite(result.loss) else None,
+        "loss": result.loss,
         "per_class": {
             name: {"precision": float(precision), "recall": float(recall), "count": int(row.sum())}
             for name, precision, recall, row in figures

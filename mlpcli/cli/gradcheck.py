@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,25 +96,16 @@ def _shape(config: Config) -> tuple[object, ...]:
 
 
 def _document(report: Report) -> dict[str, Any]:
-    """Return the report as JSON has it, which has no word for what is not finite: null."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: plain(inner) for key, inner in value.items()}
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-
-    tensors = [
-        plain(asdict(tensor))
-        | {
-            "size": tensor.size,
-            "passed": tensor.passed,
-            "conclusive": tensor.conclusive,
-            "failures": tensor.failures,
-        }
-        for tensor in report.tensors
-    ]
-    losses = plain({"loss": report.loss, "loss_after_step": report.loss_after_step})
-    return {"passed": report.passed, **losses, "tensors": tensors}
+    computed = ("size", "passed", "conclusive", "failures")
+    return {
+        "passed": report.passed,
+        "loss": report.loss,
+        "loss_after_step": report.loss_after_step,
+        "tensors": [
+            asdict(tensor) | {name: getattr(tensor, name) for name in computed}
+            for tensor in report.tensors
+        ],
+    }
 
 
 def _print(report: Report) -> None:

@@ -85,7 +85,7 @@ def sweep(
             with cluster.remote(scheduler) if scheduler else local as client:
                 yield from cluster.train(client, waiting, stop, bar.warn)
 
-    with stop_on_signal() as stop, _Bar(options.is_quiet()) as bar:
+    with stop_on_signal() as stop, _Bar() as bar:
         entries = runner.run(plan, folder, train, bar)
     _print(plan, folder, entries, as_json)
     runner.require_success(entries)
@@ -108,10 +108,7 @@ class _Bar(Bar):
     unit = "trial"
 
     def start(self, count: int, waiting: int) -> None:
-        if not self.bar.disable:
-            self.bar.reset(count)
-            self.bar.initial = self.bar.n = count - waiting
-            self.bar.refresh()
+        self.begin(count, count - waiting)
         if waiting < count:
             self.say(f"{count - waiting} of {count} trials are finished already")
 
@@ -125,9 +122,8 @@ class _Bar(Bar):
             self.warn(f"{folder} failed: {outcome.error} ({entry.trial})")
         else:
             self.say(f"{folder}  val {outcome.summary['val_accuracy']:.2%}  {entry.trial}")
-        if not self.bar.disable:
-            self.bar.update()
-            self.bar.refresh()  # the line has cleared it, and the next may be minutes away
+        self.bar.update()
+        self.bar.refresh()  # the line has cleared it, and the next may be minutes away
 
 
 def _print(plan: Sweep, folder: Path, entries: list[Entry], as_json: bool) -> None:

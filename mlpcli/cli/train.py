@@ -79,7 +79,7 @@ def train(
 
         from mlpcli.runs import runner as experiment
 
-        with _Bar(options.is_quiet()) as bar:
+        with _Bar() as bar:
             if run is None or last is None:
                 summary = experiment.start(settings, runs_dir, bar, stop)
             else:
@@ -103,9 +103,7 @@ class _Bar(Bar):
     def start(self, training: Training) -> None:
         self.epochs = training.config.training.epochs
         self.images = len(training.dataset.splits["train"])
-        if not self.bar.disable:
-            self.bar.reset(self.epochs * self.images)
-            self.bar.initial = self._done(training.progress)
+        self.begin(self.epochs * self.images, self._done(training.progress))
 
     def _done(self, progress: Progress) -> int:
         return progress.epoch * self.images + progress.position

@@ -1,4 +1,4 @@
-"""What a report compares: runs by validation accuracy, seeds together, the best on test images."""
+"""What a report compares: runs by validation accuracy, grouped over seeds, and the best on test."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,11 @@ class Group:
         accuracies = (each.val_accuracy for each in self.runs)
         return SeedAccuracies([each for each in accuracies if each is not None])
 
+    @property
+    def seconds(self) -> float:
+        """Mean training time."""
+        return fmean(each.seconds for each in self.runs)
+
 
 @dataclass(frozen=True)
 class EvaluatedRun:
@@ -93,22 +99,11 @@ class EvaluatedRun:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two networks on the same test images: how many only one of them classifies correctly."""
+    """How many test images only one of two networks classifies correctly, and McNemar's p."""
 
-    first: EvaluatedRun
-    second: EvaluatedRun
-
-    @property
-    def only_first(self) -> int:
-        return int((self.first.correct & ~self.second.correct).sum())
-
-    @property
-    def only_second(self) -> int:
-        return int((self.second.correct & ~self.first.correct).sum())
-
-    @property
-    def p(self) -> float:
-        return mcnemar(self.only_first, self.only_second)
+    only_first: int
+    only_second: int
+    p: float
 
 
 def read(run: Run) -> TrainedRun:
@@ -163,6 +158,9 @@ def evaluate(trained: TrainedRun, data_dir: Path | None) -> EvaluatedRun:
 
 
 def paired(first: EvaluatedRun, second: EvaluatedRun) -> Pair | None:
-    """Pair two networks; None where their test images are not the same."""
-    same = np.array_equal(first.test.images, second.test.images)
-    return Pair(first, second) if same else None
+    """Compare two networks image by image; None where their test images are not the same."""
+    if not np.array_equal(first.test.images, second.test.images):
+        return None
+    only_first = int((first.correct & ~second.correct).sum())
+    only_second = int((second.correct & ~first.correct).sum())
+    return Pair(only_first, only_second, mcnemar(only_first, only_second))

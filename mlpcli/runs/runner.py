@@ -1,4 +1,4 @@
-"""Runs a training in its folder: from the first step, or resumed from a checkpoint."""
+"""Trains in a run's folder: from the first step, or resumed from a checkpoint."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shlex
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -157,7 +157,8 @@ class _Saves:
     def epoch(self, result: EpochResult) -> None:
         """Record an epoch's metrics; keep its network if it is the best; save if that is due."""
         with self._or_warn():
-            self.metrics.append(_metrics_row(result))
+            row = {name: getattr(result, name.replace("/", "_")) for name in runs.METRICS}
+            self.metrics.append(row)
         finished = self.training.finished
         to_save = finished or self.due or not self.run.last.exists()
         if not (result.is_best or to_save):
@@ -255,11 +256,6 @@ def _without_state(saved: Checkpoint) -> Checkpoint:
     """Return what `best.npz` holds, with arrays of its own."""
     named_params = {name: array.copy() for name, array in saved.named_params.items()}
     return replace(saved, named_params=named_params, resume_arrays={}, resume_values={})
-
-
-def _metrics_row(result: EpochResult) -> dict[str, Any]:
-    values = asdict(result)
-    return {name: values[name.replace("/", "_")] for name in runs.METRICS}
 
 
 def _summary(training: Training, run: Run) -> dict[str, Any]:

@@ -16,23 +16,21 @@ from typing import IO
 
 from mlpcli.errors import ConfigError, LockedError, MlpcliError, in_one_line
 
-
-def expanded(path: Path) -> Path:
-    """Return a path with `~` resolved, also where no shell has done it; raises ConfigError."""
-    try:
-        return path.expanduser()
-    except RuntimeError as error:
-        raise ConfigError(f"{path}: {error}") from None
+DATA_DIR = "MLPCLI_DATA_DIR"  # the environment variable
 
 
 def data_dir(chosen: str | Path | None) -> Path:
-    """Return `chosen`, else $MLPCLI_DATA_DIR, else mlpcli's folder in the user's cache."""
+    """Return `chosen`, else $MLPCLI_DATA_DIR, else mlpcli's folder in the user's cache.
+
+    `~` is resolved, also where no shell has done it; raises ConfigError where it cannot be.
+    """
     if chosen is None:
-        chosen = os.environ.get("MLPCLI_DATA_DIR")
-    if not chosen:
-        cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-        chosen = Path(cache) / "mlpcli"
-    return expanded(Path(chosen))
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+        chosen = os.environ.get(DATA_DIR) or cache / "mlpcli"
+    try:
+        return Path(chosen).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{chosen}: {error}") from None
 
 
 def reason(error: Exception) -> str:
@@ -77,26 +75,20 @@ def replacing(path: Path, keep_as: Path | None = None) -> Iterator[IO[bytes]]:
     stood at `path` is found there afterwards. Raises MlpcliError where the disk or its permissions
     do not allow it; the old file is kept.
     """
-    temporary = _temporary(path)
-    try:
-        with writing(path):
-            with temporary.open("wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            if keep_as is not None and path.exists():
-                _name_too(path, keep_as)
-            temporary.replace(path)
-            sync_folder(path.parent)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    with writing(path), _temporary(path) as temporary:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if keep_as is not None and path.exists():
+            _name_too(path, keep_as)
+        temporary.replace(path)
+        sync_folder(path.parent)
 
 
 def _name_too(path: Path, other: Path) -> None:
     """Let `other` stand for what `path` is now; neither is missing at any moment."""
-    temporary = _temporary(other)
-    try:
+    with _temporary(other) as temporary:
         try:
             temporary.hardlink_to(path)
         except OSError:  # not every file system has hard links
@@ -104,13 +96,17 @@ def _name_too(path: Path, other: Path) -> None:
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
         temporary.replace(other)
+
+
+@contextlib.contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    """Yield the path of a temporary file beside `path`, which is removed if still there."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 def remove_stale(folder: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mlpcli.errors import ConfigError
 from mlpcli.files import data_dir
 
 
@@ -17,3 +18,5 @@ def test_where_the_data_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLPCLI_DATA_DIR", "/data")
     assert data_dir(None) == Path("/data")
     assert data_dir("/chosen") == Path("/chosen")
+    with pytest.raises(ConfigError, match="~nobody-here/x: "):
+        data_dir("~nobody-here/x")

@@ -1,9 +1,8 @@
-"""Options that several commands share, and the loading of a configuration with them."""
+"""Options and output that several commands share."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import logging
 import math
@@ -14,10 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlpcli.config import loading as configuration
-from mlpcli.config.settings import Config
 from mlpcli.errors import MlpcliError, printable
-from mlpcli.files import expanded
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -67,7 +63,6 @@ data_dir = click.option(
     "--data-dir",
     metavar="DIR",
     type=click.Path(path_type=Path),
-    callback=lambda ctx, option, value: value and expanded(value),
     help="Data set directory.  [default: $MLPCLI_DATA_DIR, or ~/.cache/mlpcli]",
 )
 runs_dir = click.option(
@@ -144,22 +139,14 @@ def needs(extra: str) -> Iterator[None]:
         ) from None
 
 
-def load_config(path: Path, sets: tuple[str, ...], data_dir: Path | None) -> Config:
-    """Load a configuration with its `--set` texts; `--data-dir` overrides `data.dir`."""
-    config = configuration.load(path, sets)
-    if data_dir is None and config.data.name == "cifar10" and config.data.dir is not None:
-        data_dir = expanded(Path(config.data.dir))
-    return with_data_dir(config, data_dir)
-
-
-def with_data_dir(config: Config, data_dir: Path | None) -> Config:
-    """Replace `data.dir` by the absolute path of `data_dir`, if given; shapes have no such key."""
-    if data_dir is None or config.data.name != "cifar10":
-        return config
-    data = dataclasses.replace(config.data, dir=str(data_dir.absolute()))
-    return dataclasses.replace(config, data=data)
-
-
 def print_json(document: dict[str, Any]) -> None:
-    """Print a JSON document on standard output."""
-    click.echo(json.dumps(document, indent=2, allow_nan=False))
+    """Print a JSON document on standard output; a number that is not finite becomes null."""
+
+    def finite(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: finite(inner) for key, inner in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [finite(inner) for inner in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    click.echo(json.dumps(finite(document), indent=2, allow_nan=False))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,8 +54,7 @@ def evaluate(
     from mlpcli.runs.inference import evaluate_checkpoint
 
     saved = checkpoints.load(runs.best_of(checkpoint))
-    data = options.with_data_dir(saved.config, data_dir).data
-    result = evaluate_checkpoint(saved, split, data)
+    result = evaluate_checkpoint(saved, split, data_dir)
     if as_json:
         options.print_json(_document(split, result, saved.label_names))
     else:
@@ -74,7 +72,7 @@ def _document(split: str, result: Evaluation, names: tuple[str, ...]) -> dict[st
         "count": result.count,
         "accuracy": result.accuracy,
         "interval": result.interval,
-        "loss": result.loss if math.isfinite(result.loss) else None,
+        "loss": result.loss,
         "per_class": {
             name: {"precision": float(precision), "recall": float(recall), "count": int(row.sum())}
             for name, precision, recall, row in figures

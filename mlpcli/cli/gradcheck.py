@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,11 +10,13 @@ import click
 
 from mlpcli import environment
 from mlpcli.cli import _options as options
+from mlpcli.config.loading import load
+from mlpcli.config.settings import Config
 from mlpcli.errors import CheckFailedError, CheckpointError, ConfigError
 from mlpcli.gradcheck import FLAWS
+from mlpcli.runs import folder as runs
 
 if TYPE_CHECKING:
-    from mlpcli.config.settings import Config
     from mlpcli.gradcheck.check import Report
 
 
@@ -66,19 +67,20 @@ def gradcheck(
         return
     if config is None:
         raise ConfigError("gradcheck: CONFIG is missing", hint="mlpcli gradcheck configs/note.yaml")
-    settings = options.load_config(config, sets, data_dir)
+    settings = runs.with_data_dir(load(config, sets), data_dir)
     environment.set_threads(settings.threads)
 
     from mlpcli.data import dataset
     from mlpcli.gradcheck import flaws
     from mlpcli.gradcheck.check import IMAGES, check
-    from mlpcli.runs.checkpoint import load
-    from mlpcli.runs.folder import best_of
+    from mlpcli.runs import checkpoint as checkpoints
 
-    saved = None if checkpoint is None else load(best_of(checkpoint))
-    if saved is not None and _shape(saved.config) != _shape(settings):
-        raise CheckpointError(f"{checkpoint}: is not the network that {config} describes")
-    model = None if saved is None else saved.model(IMAGES)
+    model = None
+    if checkpoint is not None:
+        saved = checkpoints.load(runs.best_of(checkpoint))
+        if _shape(saved.config) != _shape(settings):
+            raise CheckpointError(f"{checkpoint}: is not the network that {config} describes")
+        model = saved.model(IMAGES)
     flaw = None if inject is None else flaws.named(inject)
     report = check(settings, dataset.load_train_val(settings.data), model, flaw)
     if as_json:
@@ -95,25 +97,16 @@ def _shape(config: Config) -> tuple[object, ...]:
 
 
 def _document(report: Report) -> dict[str, Any]:
-    """Return the report as JSON has it, which has no word for what is not finite: null."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: plain(inner) for key, inner in value.items()}
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-
-    tensors = [
-        plain(asdict(tensor))
-        | {
-            "size": tensor.size,
-            "passed": tensor.passed,
-            "conclusive": tensor.conclusive,
-            "failures": tensor.failures,
-        }
-        for tensor in report.tensors
-    ]
-    losses = plain({"loss": report.loss, "loss_after_step": report.loss_after_step})
-    return {"passed": report.passed, **losses, "tensors": tensors}
+    computed = ("size", "passed", "conclusive", "failures")
+    return {
+        "passed": report.passed,
+        "loss": report.loss,
+        "loss_after_step": report.loss_after_step,
+        "tensors": [
+            asdict(tensor) | {name: getattr(tensor, name) for name in computed}
+            for tensor in report.tensors
+        ],
+    }
 
 
 def _print(report: Report) -> None:

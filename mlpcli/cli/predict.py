@@ -61,34 +61,28 @@ def predict(checkpoint: Path, images: tuple[Path, ...], top: int, as_json: bool)
     from mlpcli.runs import inference
 
     saved = checkpoints.load(runs.best_of(checkpoint))
-    read: dict[int, NDArray[np.uint8]] = {}
-    errors: dict[int, DataError] = {}
-    for number, path in enumerate(images):
+    pixels: list[NDArray[np.uint8]] = []
+    entries: list[dict[str, Any]] = []
+    for path in images:
+        entry: dict[str, Any] = {"file": str(path)}
+        entries.append(entry)
         try:
-            read[number] = read_image(path)
+            pixels.append(read_image(path))
         except DataError as error:
             if len(images) == 1:
                 raise
-            errors[number] = error
+            entry["error"] = str(error)
             click.echo(f"warning: {printable(str(error))}", err=True)
-    stack = np.array(list(read.values()), np.uint8).reshape(-1, 3072)
-    probs = dict(zip(read, inference.predict(saved, stack), strict=True))
+    classified = [entry for entry in entries if "error" not in entry]
+    probs = inference.predict(saved, np.array(pixels, np.uint8).reshape(-1, 3072))
+    for entry, row in zip(classified, probs, strict=True):
+        entry["classes"] = _top(row, saved.label_names, top)
+        if not as_json:
+            _print(entry, max(map(len, saved.label_names)))
     if as_json:
-        options.print_json(
-            {
-                "images": [
-                    {"file": str(path), "error": str(errors[number])}
-                    if number in errors
-                    else {"file": str(path), "classes": _top(probs[number], saved.label_names, top)}
-                    for number, path in enumerate(images)
-                ]
-            }
-        )
-    else:
-        for number, row in probs.items():
-            _print(images[number], _top(row, saved.label_names, top), saved.label_names)
-    if errors:
-        raise DataError(f"{len(errors)} of {len(images)} images cannot be read")
+        options.print_json({"images": entries})
+    if errors := len(images) - len(classified):
+        raise DataError(f"{errors} of {len(images)} images cannot be read")
 
 
 def _top(probs: NDArray[np.float64], names: tuple[str, ...], top: int) -> list[dict[str, Any]]:
@@ -97,11 +91,10 @@ def _top(probs: NDArray[np.float64], names: tuple[str, ...], top: int) -> list[d
     return [{"name": names[k], "probability": float(probs[k])} for k in order]
 
 
-def _print(path: Path, classes: list[dict[str, Any]], names: tuple[str, ...]) -> None:
+def _print(entry: dict[str, Any], width: int) -> None:
     """Print an image's name, then one row per class: its probability, as a bar too."""
-    click.echo(printable(str(path)))
-    width = max(map(len, names))
-    for entry in classes:
-        start = f"  {entry['name']:{width}} {entry['probability']:6.1%} "
-        bar = terminal.bar(entry["probability"], max(COLUMNS - len(start), 10))
+    click.echo(printable(entry["file"]))
+    for each in entry["classes"]:
+        start = f"  {each['name']:{width}} {each['probability']:6.1%} "
+        bar = terminal.bar(each["probability"], max(COLUMNS - len(start), 10))
         click.echo((start + bar).rstrip())

@@ -41,7 +41,7 @@ def report(folders: tuple[Path, ...], out: Path | None, data_dir: Path | None) -
         from mlpcli.report.page import page
 
     found = [run for folder in folders for run in runs.runs_of(folder)]
-    text = page(found, None if data_dir is None else str(data_dir.absolute()))
+    text = page(found, data_dir)
     out = out or folders[0] / "report.html"
     with replacing(out) as file:
         file.write(text.encode())

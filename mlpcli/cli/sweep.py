@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import re
 import shlex
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -15,13 +15,13 @@ from mlpcli import environment
 from mlpcli.cli import _options as options
 from mlpcli.cli._progress import Bar
 from mlpcli.config.loading import values
-from mlpcli.config.settings import Config
 from mlpcli.errors import ConfigError, printable
-from mlpcli.files import expanded
+from mlpcli.files import DATA_DIR
 from mlpcli.interrupts import stop_on_signal
+from mlpcli.runs.folder import with_data_dir
 from mlpcli.sweep import plan as sweeps
 from mlpcli.sweep import runner, trials
-from mlpcli.sweep.plan import Sweep
+from mlpcli.sweep.plan import Sweep, Trial
 from mlpcli.sweep.trials import Entry
 
 ADDRESS = r"(tcp|tls|ucx|wss?)://\S+:\d+"
@@ -86,7 +86,7 @@ def sweep(
             with cluster.remote(scheduler) if scheduler else local as client:
                 yield from cluster.train(client, waiting, stop, bar.warn)
 
-    with stop_on_signal() as stop, _Bar(options.is_quiet()) as bar:
+    with stop_on_signal() as stop, _Bar() as bar:
         entries = runner.run(plan, folder, train, bar)
     _print(plan, folder, entries, as_json)
     runner.require_success(entries)
@@ -94,15 +94,13 @@ def sweep(
 
 def _placed(plan: Sweep, threads: int, data_dir: Path | None) -> Sweep:
     """Put into each trial its number of threads, and where the data lies, from anywhere."""
-    variable = os.environ.get("MLPCLI_DATA_DIR")
 
-    def place(config: Config) -> Config:
-        config = dataclasses.replace(config, threads=threads)
-        chosen = data_dir or values(config).get("data.dir") or variable
-        return options.with_data_dir(config, expanded(Path(chosen)) if chosen else None)
+    def place(trial: Trial) -> Trial:
+        config = replace(trial.config, threads=threads)
+        chosen = data_dir or values(config).get("data.dir") or os.environ.get(DATA_DIR)
+        return replace(trial, config=with_data_dir(config, chosen or None))
 
-    placed = (dataclasses.replace(trial, config=place(trial.config)) for trial in plan.trials)
-    return dataclasses.replace(plan, trials=tuple(placed))
+    return replace(plan, trials=tuple(map(place, plan.trials)))
 
 
 class _Bar(Bar):
@@ -111,10 +109,7 @@ class _Bar(Bar):
     unit = "trial"
 
     def start(self, count: int, waiting: int) -> None:
-        if not self.bar.disable:
-            self.bar.reset(count)
-            self.bar.initial = self.bar.n = count - waiting
-            self.bar.refresh()
+        self.begin(count, count - waiting)
         if waiting < count:
             self.say(f"{count - waiting} of {count} trials are finished already")
 
@@ -128,9 +123,8 @@ class _Bar(Bar):
             self.warn(f"{folder} failed: {outcome.error} ({entry.trial})")
         else:
             self.say(f"{folder}  val {outcome.summary['val_accuracy']:.2%}  {entry.trial}")
-        if not self.bar.disable:
-            self.bar.update()
-            self.bar.refresh()  # the line has cleared it, and the next may be minutes away
+        self.bar.update()
+        self.bar.refresh()  # the line has cleared it, and the next may be minutes away
 
 
 def _print(plan: Sweep, folder: Path, entries: list[Entry], as_json: bool) -> None:

@@ -12,6 +12,7 @@ from mlpcli import environment
 from mlpcli.cli import _options as options
 from mlpcli.cli._progress import Bar
 from mlpcli.cli._terminal import sampled, sparkline
+from mlpcli.config.loading import load
 from mlpcli.errors import CheckFailedError, ConfigError
 from mlpcli.interrupts import stop_on_signal
 from mlpcli.runs import folder as runs
@@ -71,14 +72,14 @@ def train(
             config = config or run.config_file
         if config is None:
             raise ConfigError("train: CONFIG is missing", hint="mlpcli train configs/smoke.yaml")
-        settings = options.load_config(config, sets, data_dir)
+        settings = runs.with_data_dir(load(config, sets), data_dir)
         if min_val_accuracy is not None and settings.data.val_size == 0:
             raise ConfigError("--min-val-accuracy needs a validation split: data.val_size is 0")
         environment.set_threads(settings.threads)
 
         from mlpcli.runs import runner as experiment
 
-        with _Bar(options.is_quiet()) as bar:
+        with _Bar() as bar:
             if run is None or last is None:
                 summary = experiment.start(settings, runs_dir, bar, stop)
             else:
@@ -102,9 +103,7 @@ class _Bar(Bar):
     def start(self, training: Training) -> None:
         self.epochs = training.config.training.epochs
         self.images = len(training.dataset.splits["train"])
-        if not self.bar.disable:
-            self.bar.reset(self.epochs * self.images)
-            self.bar.initial = self._done(training.progress)
+        self.begin(self.epochs * self.images, self._done(training.progress))
 
     def _done(self, progress: Progress) -> int:
         return progress.epoch * self.images + progress.position

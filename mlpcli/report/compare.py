@@ -1,10 +1,12 @@
-"""What a report compares: runs by validation accuracy, seeds together, the best on test images."""
+"""What a report compares: runs by validation accuracy, grouped over seeds, and the best on test."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -60,6 +62,11 @@ class Group:
         accuracies = (each.val_accuracy for each in self.runs)
         return SeedAccuracies([each for each in accuracies if each is not None])
 
+    @property
+    def seconds(self) -> float:
+        """Mean training time."""
+        return fmean(each.seconds for each in self.runs)
+
 
 @dataclass(frozen=True)
 class EvaluatedRun:
@@ -92,22 +99,11 @@ class EvaluatedRun:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two networks on the same test images: how many only one of them classifies correctly."""
+    """How many test images only one of two networks classifies correctly, and McNemar's p."""
 
-    first: EvaluatedRun
-    second: EvaluatedRun
-
-    @property
-    def only_first(self) -> int:
-        return int((self.first.correct & ~self.second.correct).sum())
-
-    @property
-    def only_second(self) -> int:
-        return int((self.second.correct & ~self.first.correct).sum())
-
-    @property
-    def p(self) -> float:
-        return mcnemar(self.only_first, self.only_second)
+    only_first: int
+    only_second: int
+    p: float
 
 
 def read(run: Run) -> TrainedRun:
@@ -155,17 +151,17 @@ def labels(groups: list[Group]) -> list[str]:
     return [label(each) for each in configs]
 
 
-def evaluate(trained: TrainedRun, data_dir: str | None) -> EvaluatedRun:
+def evaluate(trained: TrainedRun, data_dir: Path | None) -> EvaluatedRun:
     """Classify the test images, of `data_dir` if given, with a run's best network."""
     saved = checkpoint.load(trained.run.best)
-    data = saved.config.data
-    if data_dir is not None and data.name == "cifar10":
-        data = replace(data, dir=data_dir)
-    split = split_for(saved, "test", data)
+    split = split_for(saved, "test", data_dir)
     return EvaluatedRun(trained, saved, split, predict(saved, split.images))
 
 
 def paired(first: EvaluatedRun, second: EvaluatedRun) -> Pair | None:
-    """Pair two networks; None where their test images are not the same."""
-    same = np.array_equal(first.test.images, second.test.images)
-    return Pair(first, second) if same else None
+    """Compare two networks image by image; None where their test images are not the same."""
+    if not np.array_equal(first.test.images, second.test.images):
+        return None
+    only_first = int((first.correct & ~second.correct).sum())
+    only_second = int((second.correct & ~first.correct).sum())
+    return Pair(only_first, only_second, mcnemar(only_first, only_second))

@@ -6,11 +6,10 @@ import shlex
 import statistics
 from collections.abc import Sequence
 from importlib import resources
-from typing import Any
+from pathlib import Path
 
 import jinja2
 import numpy as np
-from numpy.typing import NDArray
 
 from mlpcli.config.loading import to_yaml
 from mlpcli.errors import printable
@@ -25,7 +24,7 @@ UNITS = 96  # units of the first layer whose weights are shown
 IMAGES = 12  # test images that are shown, correct and mistaken ones each
 
 
-def page(runs: Sequence[Run], data_dir: str | None = None) -> str:
+def page(runs: Sequence[Run], data_dir: Path | None = None) -> str:
     """Return an HTML page about these runs; of several, with all details of the best alone.
 
     The best is chosen by validation accuracy. The test images are read for it and, to compare
@@ -37,40 +36,46 @@ def page(runs: Sequence[Run], data_dir: str | None = None) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"percent": _percent, "number": lambda value: f"{value:,}"}
+    environment.filters.update(
+        percent=_percent,
+        number=lambda value: f"{value:,}",
+        line_color=plots.line_color,
+        png=plots.png,
+    )
     template = resources.files("mlpcli.report").joinpath("page.html").read_text("utf-8")
     best = evaluated[0]
-    settings = best.saved.config
+    settings, found = best.saved.config, calibration(best.confidence, best.correct)
+    facts = best.saved.environment | {"data_digest": best.saved.data_digest}
     return environment.from_string(template).render(
         colors=plots.COLORS | plots.BACKGROUND,
-        best=best,
-        several=_several(groups, evaluated) if len(runs) > 1 else None,
+        several=len(runs) > 1,
+        groups=groups,
+        labels=compare.labels(groups),
+        overlaid=_overlaid(groups),
+        evaluated=evaluated,
         pair=compare.paired(*evaluated) if len(evaluated) == 2 else None,
+        best=best,
+        names=best.saved.label_names,
         description=_description(best.saved),
         figures=_figures(best),
         curves=_curves(best.trained),
-        confusion=_confusion(best),
+        confusion=best.confusion,
         weights=_weights(best.saved),
         units=settings.model.hidden[0] if settings.model.hidden else None,
         independent_probabilities=not settings.loss.startswith("softmax"),
         images=_images(best),
-        calibration=_calibration(best),
+        calibration=found,
+        reliability=plots.reliability(found, "accuracy by confidence"),
         command=printable(shlex.quote(str(best.trained.run.config_file))),
         config_text=to_yaml(settings),
-        environment={
-            printable(name): printable(str(value))
-            for name, value in (
-                *best.saved.environment.items(),
-                ("data_digest", best.saved.data_digest),
-            )
-        },
+        environment={printable(name): printable(str(value)) for name, value in facts.items()},
     )
 
 
 def _description(saved: Checkpoint) -> str:
     """Return one line on the network and how it was trained."""
     settings = saved.config
-    sizes = "-".join(map(str, (3072, *settings.model.hidden, len(saved.label_names))))
+    sizes = "-".join(map(str, saved.layer_sizes))
     units = f" {settings.model.activation} units," if settings.model.hidden else ""
     return (
         f"{sizes},{units} {settings.loss.replace('_', ' ')}, {settings.optimizer.name}, "
@@ -124,22 +129,10 @@ def _curves(trained: TrainedRun) -> list[str]:
     ]
 
 
-def _several(groups: list[Group], evaluated: list[EvaluatedRun]) -> dict[str, Any]:
-    """Return a table of configurations, and the curves of all their runs overlaid."""
-    rows = [
-        {
-            "color": plots.line_color(number),
-            "label": label,
-            "group": group,
-            "seconds": statistics.mean(each.seconds for each in group.runs),
-            "evaluated": evaluated[number - 1] if number <= len(evaluated) else None,
-        }
-        for number, (group, label) in enumerate(
-            zip(groups, compare.labels(groups), strict=True), start=1
-        )
-    ]
+def _overlaid(groups: list[Group]) -> list[str]:
+    """Draw accuracy, loss and learning rate of all runs, coloured by group."""
 
-    def overlaid(name: str, title: str, *, percent: bool = False) -> str:
+    def drawn(name: str, title: str, *, percent: bool = False) -> str:
         lines = [
             Line(each.column(name), number)
             for number, group in enumerate(groups, start=1)
@@ -147,79 +140,36 @@ def _several(groups: list[Group], evaluated: list[EvaluatedRun]) -> dict[str, An
         ]
         return plots.curves(lines, title, percent=percent)
 
-    val = "val" if groups[0].accuracy.values else "train"
-    return {
-        "runs": sum(len(group.runs) for group in groups),
-        "rows": rows,
-        "curves": [
-            overlaid(f"{val}/accuracy", f"{val} accuracy", percent=True),
-            overlaid(f"{val}/loss", f"{val} loss"),
-            overlaid("learning_rate", "learning rate"),
-        ],
-    }
-
-
-def _confusion(best: EvaluatedRun) -> dict[str, Any]:
-    names, found = best.saved.label_names, best.confusion
-    figures = zip(names, found.recall, found.precision, found.counts, found.shares, strict=True)
-    rows = [
-        {
-            "name": name,
-            "recall": recall,
-            "precision": precision,
-            "cells": [
-                {"count": count, "share": share, "correct": i == j}
-                for j, (count, share) in enumerate(zip(*row, strict=True))
-            ],
-        }
-        for i, (name, recall, precision, *row) in enumerate(figures)
-    ]
-    return {"names": names, "rows": rows}
-
-
-def _weights(saved: Checkpoint) -> list[dict[str, str]]:
-    """Return images of the first layer's units, by the norm of their outgoing weights."""
-    W1, W2 = saved.named_params["W1"], saved.named_params.get("W2")
-    if W2 is None:  # logistic regression: the units are the classes
-        named = zip(saved.label_names, W1.T, strict=True)
-        return [{"image": plots.png(plots.weights_as_rgb(w)), "name": name} for name, w in named]
-    shown = np.argsort(-np.linalg.norm(W2, axis=1), kind="stable")[:UNITS]
-    found = [(f"unit {unit}", unit) for unit in shown.tolist()]
-    if len(saved.config.model.hidden) == 1:  # the outgoing weights are those of the classes
-        names = saved.label_names
-        found = [
-            (f"{name}: for {names[W2[unit].argmax()]}, against {names[W2[unit].argmin()]}", unit)
-            for name, unit in found
-        ]
+    split = "val" if groups[0].accuracy.values else "train"
     return [
-        {"image": plots.png(plots.weights_as_rgb(W1[:, unit])), "name": name}
-        for name, unit in found
+        drawn(f"{split}/accuracy", f"{split} accuracy", percent=True),
+        drawn(f"{split}/loss", f"{split} loss"),
+        drawn("learning_rate", "learning rate"),
     ]
 
 
-def _images(best: EvaluatedRun) -> dict[str, list[dict[str, Any]]]:
-    """Return the most confident correct predictions and mistakes, with all probabilities."""
-    names = best.saved.label_names
-    by_confidence = np.argsort(-best.confidence, kind="stable")
-
-    def shown(which: NDArray[np.bool_]) -> list[dict[str, Any]]:
-        return [
-            {
-                "image": plots.png(plots.as_rgb(best.test.images[i])),
-                "number": int(i),
-                "label": names[best.test.labels[i]],
-                "prediction": names[best.predictions[i]],
-                "probs": list(zip(names, best.probs[i].tolist(), strict=True)),
-            }
-            for i in by_confidence[which[by_confidence]][:IMAGES]
-        ]
-
-    return {"correct": shown(best.correct), "mistakes": shown(~best.correct)}
+def _weights(saved: Checkpoint) -> list[tuple[str, str]]:
+    """Return names and images of first-layer units, by the norm of their outgoing weights."""
+    W1, W2, names = saved.named_params["W1"], saved.named_params.get("W2"), saved.label_names
+    if W2 is None:  # logistic regression: the units are the classes
+        return [(name, plots.weights_png(w)) for name, w in zip(names, W1.T, strict=True)]
+    found = []
+    for unit in np.argsort(-np.linalg.norm(W2, axis=1), kind="stable")[:UNITS]:
+        name = f"unit {unit}"
+        if len(saved.config.model.hidden) == 1:  # the outgoing weights are those of the classes
+            name += f": for {names[W2[unit].argmax()]}, against {names[W2[unit].argmin()]}"
+        found.append((name, plots.weights_png(W1[:, unit])))
+    return found
 
 
-def _calibration(best: EvaluatedRun) -> dict[str, Any]:
-    found = calibration(best.confidence, best.correct)
-    return {"plot": plots.reliability(found, "accuracy by confidence"), "error": found.error}
+def _images(best: EvaluatedRun) -> dict[str, list[int]]:
+    """Return the test images of the most confident correct predictions and mistakes."""
+    order = np.argsort(-best.confidence, kind="stable")
+    correct = best.correct[order]
+    return {
+        "correct predictions": order[correct][:IMAGES].tolist(),
+        "mistakes": order[~correct][:IMAGES].tolist(),
+    }
 
 
 def _percent(share: float) -> str:

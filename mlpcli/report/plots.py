@@ -65,8 +65,8 @@ styled = mpl.rc_context(STYLE)
 
 
 @styled
-def curves(lines: Sequence[Line], title: str, *, percent: bool = False, log: bool = False) -> str:
-    """Return an SVG of curves over epochs, on a linear or a logarithmic axis."""
+def curves(lines: Sequence[Line], title: str, *, percent: bool = False) -> str:
+    """Return an SVG of curves over epochs."""
     figure, axes = new_figure()
     axes.set_title(title, loc="left", fontsize=10, color=INK)
     for line in reversed(lines):  # the first is drawn last, on top
@@ -84,7 +84,6 @@ def curves(lines: Sequence[Line], title: str, *, percent: bool = False, log: boo
         )
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
-    axes.set_yscale("log" if log else "linear")
     if percent:
         axes.yaxis.set_major_formatter("{x:g}%")
     if any(line.label for line in lines):
@@ -97,8 +96,8 @@ def reliability(found: Calibration, title: str) -> str:
     """Return an SVG of a reliability diagram, above the number of images in each bin."""
     figure, (axes, below) = new_figure(rows=2)
     axes.set_title(title, loc="left", fontsize=10, color=INK)
-    bins, edges = len(found.count), np.linspace(0, 1, len(found.count) + 1)
-    middles, width = (edges[:-1] + edges[1:]) / 2, 0.9 / bins
+    bins = len(found.count)
+    middles, width = (np.arange(bins) + 0.5) / bins, 0.9 / bins
     blue, orange = COLORS["--line-1"][0], COLORS["--line-2"][0]
     axes.bar(middles, found.accuracy, width, color=blue, alpha=0.75)
     axes.plot([0, 1], [0, 1], color=orange, linestyle=(0, (4, 2)), linewidth=1.4)
@@ -160,23 +159,19 @@ def standing_alone(drawn: str) -> str:
     return re.sub(r"(<svg[^>]*>)", rf"\1{style}", drawn, count=1)
 
 
-def weights_as_rgb(weights: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return a unit's weights (3072,) as an image (32, 32, 3), where grey is 0.
+def weights_png(weights: NDArray[Any]) -> str:
+    """Return a unit's weights (3072,) as `png` does an image, where grey is 0.
 
     The scale is the 99th percentile of their magnitudes: a few must not hide the others.
     """
     largest = np.quantile(np.abs(weights), 0.99) or 1.0
     scaled = np.clip(weights / largest, -1, 1)
-    return as_rgb(np.round(127.5 + 127.5 * scaled).astype(np.uint8))
-
-
-def as_rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return a flattened image (3072,), channel-planar, as (32, 32, 3)."""
-    return pixels.reshape(3, 32, 32).transpose(1, 2, 0)
+    return png(np.round(127.5 + 127.5 * scaled).astype(np.uint8))
 
 
 def png(image: NDArray[np.uint8]) -> str:
-    """Return an image, uint8 (32, 32, 3), as a PNG in a `data:` URL."""
+    """Return a flattened image (3072,), channel-planar, as a PNG in a `data:` URL."""
     file = io.BytesIO()
-    imsave(file, np.ascontiguousarray(image), format="png")
+    rgb = image.reshape(3, 32, 32).transpose(1, 2, 0)
+    imsave(file, np.ascontiguousarray(rgb), format="png")
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

@@ -14,7 +14,6 @@ import math
 import os
 import re
 import zipfile
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
@@ -56,19 +55,18 @@ class Checkpoint:
     named_params: Arrays = field(default_factory=dict)
     resume_arrays: Arrays = field(default_factory=dict)
 
+    @property
+    def layer_sizes(self) -> tuple[int, ...]:
+        """Those of the saved network: it takes pixels, whatever it was trained on."""
+        return (3072, *self.config.model.hidden, len(self.label_names))
+
     def model(self, batch_size: int) -> Model:
         """Return the network, on pixels in [0, 1], with its loss, in the dtype it was saved in."""
         config, dtype = self.config, self.named_params["W1"].dtype
-        sizes = layer_sizes(config, self.label_names)
-        model = Model(sizes, config.model.activation, config.loss, batch_size, dtype)
+        model = Model(self.layer_sizes, config.model.activation, config.loss, batch_size, dtype)
         for name, view in model.network.named_params.items():
             view[...] = self.named_params[name]
         return model
-
-
-def layer_sizes(config: Config, label_names: Sequence[str]) -> tuple[int, ...]:
-    """Return the layer sizes of a saved network: it takes pixels, whatever it was trained on."""
-    return (3072, *config.model.hidden, len(label_names))
 
 
 def save(path: Path, checkpoint: Checkpoint, keep_as: Path | None = None) -> None:
@@ -77,11 +75,8 @@ def save(path: Path, checkpoint: Checkpoint, keep_as: Path | None = None) -> Non
     The old file is kept as `keep_as`, if given. Raises MlpcliError where the disk or its
     permissions do not allow it; the old file is kept.
     """
-    metadata = {
-        "format": FORMAT,
-        "config": to_dict(checkpoint.config),
-        "label_names": checkpoint.label_names,
-    }
+    config, names = to_dict(checkpoint.config), checkpoint.label_names
+    metadata = {"format": FORMAT, "config": config, "label_names": names}
     metadata |= {name: getattr(checkpoint, name) for name in _KINDS}
     arrays = {METADATA: np.array(json.dumps(metadata))} | checkpoint.named_params
     arrays |= {RESUME + name: array for name, array in checkpoint.resume_arrays.items()}
@@ -144,13 +139,8 @@ def _read(file: IO[bytes], source: str) -> Checkpoint:
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise ValueError(f"{name} is not finite")
-    return replace(
-        facts,
-        named_params={k: array for k, array in arrays.items() if not k.startswith(RESUME)},
-        resume_arrays={
-            k.removeprefix(RESUME): array for k, array in arrays.items() if k.startswith(RESUME)
-        },
-    )
+    resume = {k.removeprefix(RESUME): arrays.pop(k) for k in [*arrays] if k.startswith(RESUME)}
+    return replace(facts, named_params=arrays, resume_arrays=resume)
 
 
 class _Bounded(io.BufferedReader):
@@ -216,8 +206,8 @@ def _facts(metadata: Any, source: str) -> Checkpoint:
         raise ValueError("label_names are not printable text")
     for name, kinds in _KINDS.items():
         value = metadata[name]
-        is_number = isinstance(value, (int, float))
-        if type(value) not in kinds or (is_number and not 0 <= value < math.inf):
+        number = value if isinstance(value, (int, float)) else 0
+        if type(value) not in kinds or not 0 <= number < math.inf:
             raise ValueError(f"its {name} is not of the right type")
     return Checkpoint(
         config=from_dict(metadata["config"], source),
@@ -243,7 +233,7 @@ def _require_arrays(headers: dict[str, _Header], facts: Checkpoint) -> None:
 
     What is under `resume/` is checked by `Training.restore`.
     """
-    shapes = named_shapes(layer_sizes(facts.config, facts.label_names))
+    shapes = named_shapes(facts.layer_sizes)
     dtype = np.dtype(facts.config.training.dtype)
     resume = [name for name in headers if name.startswith(RESUME)]
     expected = [METADATA, *shapes, *resume, DIGEST]

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import contextlib
 import json
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mlpcli.config.loading import to_yaml
 from mlpcli.config.settings import Config
 from mlpcli.errors import CheckpointError, MlpcliError
-from mlpcli.files import reason, replacing, writing
+from mlpcli.files import data_dir, reason, replacing, writing
 
 METRICS = (
     "epoch",
@@ -30,38 +29,18 @@ CHECKPOINTS = ("last.npz", "previous.npz", "best.npz")
 MAX_METRICS_BYTES = 2**24
 
 
-@dataclass(frozen=True)
 class Run:
-    """`runs/<name>-<number>/`."""
+    """`runs/<name>-<number>/`, and the paths of what is in it."""
 
-    folder: Path
-
-    @property
-    def config_file(self) -> Path:
-        return self.folder / "config.yaml"
-
-    @property
-    def metrics(self) -> Path:
-        return self.folder / "metrics.csv"
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.folder / "checkpoints"
-
-    @property
-    def last(self) -> Path:
-        return self.checkpoints / "last.npz"
-
-    @property
-    def previous(self) -> Path:
-        return self.checkpoints / "previous.npz"
-
-    @property
-    def best(self) -> Path:
-        return self.checkpoints / "best.npz"
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.config_file = folder / "config.yaml"
+        self.metrics = folder / "metrics.csv"
+        self.checkpoints = folder / "checkpoints"
+        self.last, self.previous, self.best = (self.checkpoints / name for name in CHECKPOINTS)
 
     def write_config(self, config: Config) -> None:
-        """Write the resolved configuration; `mlpcli train` takes it as it is."""
+        """Write the resolved configuration, which `mlpcli train` reads back to the same."""
         self._write("config.yaml", to_yaml(config))
 
     def write_environment(self, environment: dict[str, Any]) -> None:
@@ -103,19 +82,18 @@ class Metrics:
 
     def __init__(self, run: Run, epochs: int) -> None:
         """Keep the header and the rows of the first `epochs` epochs, dropping later ones."""
-        self._run = run
-        lines = [",".join(METRICS), *run.metrics_rows(epochs)]
-        self._text = "".join(f"{line}\n" for line in lines)
-        self.rows = len(lines) - 1
+        rows = run.metrics_rows(epochs)
+        self._run, self.rows = run, len(rows)
+        self._text = "\n".join([",".join(METRICS), *rows, ""])
         self.save()
 
     def append(self, row: dict[str, Any]) -> None:
         """Append an epoch's row; where it cannot be written raises MlpcliError, and keeps it."""
-        text = io.StringIO()
-        csv.DictWriter(text, METRICS, lineterminator="\n").writerow(row)
-        self._text += text.getvalue()
+        values = (row[name] for name in METRICS)
+        line = ",".join("" if value is None else str(value) for value in values) + "\n"
+        self._text += line
         with writing(self._run.metrics), self._run.metrics.open("a") as file:
-            file.write(text.getvalue())
+            file.write(line)
 
     def save(self) -> None:
         """Replace the file by all rows; raises MlpcliError where it cannot be written."""
@@ -123,21 +101,32 @@ class Metrics:
             file.write(self._text.encode())
 
 
+def with_data_dir(config: Config, chosen: str | Path | None) -> Config:
+    """Make `data.dir`, or `chosen` in its place, an absolute path; where both are None, it stays.
+
+    A run can then be evaluated and resumed from any folder. Generated images have no directory.
+    """
+    if config.data.name != "cifar10":
+        return config
+    chosen = config.data.dir if chosen is None else chosen
+    if chosen is None:
+        return config
+    return replace(config, data=replace(config.data, dir=str(data_dir(chosen).absolute())))
+
+
 def create(runs_dir: Path, name: str) -> Run:
     """Make `runs_dir/<name>-<number>/`, numbered one above the highest that exists."""
     try:
         runs_dir.mkdir(parents=True, exist_ok=True)
         taken = (re.fullmatch(rf"{re.escape(name)}-(\d+)", p.name) for p in runs_dir.iterdir())
-        number = max((int(match[1]) for match in taken if match), default=0) + 1
+        number = max((int(match[1]) for match in taken if match), default=0)
         while True:
+            number += 1
             run = Run(runs_dir / f"{name}-{number}")
-            try:
+            with contextlib.suppress(FileExistsError):  # another process made it first
                 run.folder.mkdir()
-            except FileExistsError:  # another process made it first
-                number += 1
-                continue
-            run.checkpoints.mkdir()
-            return run
+                run.checkpoints.mkdir()
+                return run
     except OSError as error:
         raise MlpcliError(f"{runs_dir}: no run can be made there: {reason(error)}") from None
 

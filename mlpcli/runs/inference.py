@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
-from mlpcli.config.settings import DataConfig
 from mlpcli.data import dataset
 from mlpcli.data.dataset import Split, SplitName
 from mlpcli.data.features import PLAIN
 from mlpcli.errors import CheckpointError, DataError
 from mlpcli.nn.losses import LOSSES
 from mlpcli.runs.checkpoint import Checkpoint
+from mlpcli.runs.folder import with_data_dir
 from mlpcli.training.evaluate import Evaluation, evaluate
 
 BATCH_SIZE = 500  # of a saved network's evaluation, where nothing is trained
 
 
-def split_for(checkpoint: Checkpoint, split_name: SplitName, data: DataConfig) -> Split:
-    """Read a split of the data set that `data` names, for a saved network.
+def split_for(checkpoint: Checkpoint, split_name: SplitName, data_dir: Path | None) -> Split:
+    """Read a split of the data set that a saved network was trained on, or of `data_dir`.
 
     Raises DataError where it is empty, or its classes are not those of the network.
     """
+    data = with_data_dir(checkpoint.config, data_dir).data
     read = dataset.load_test if split_name == "test" else dataset.load_train_val
     found = read(data)
     if found.label_names != checkpoint.label_names:
@@ -36,13 +39,10 @@ def split_for(checkpoint: Checkpoint, split_name: SplitName, data: DataConfig) -
 
 
 def evaluate_checkpoint(
-    checkpoint: Checkpoint, split_name: SplitName, data: DataConfig
+    checkpoint: Checkpoint, split_name: SplitName, data_dir: Path | None
 ) -> Evaluation:
-    """Evaluate a saved network, on plain pixels, on a split of the data set that `data` names.
-
-    Raises DataError as `split_for` does.
-    """
-    split, classes = split_for(checkpoint, split_name, data), len(checkpoint.label_names)
+    """Evaluate a saved network on the split that `split_for` reads; raises DataError as it does."""
+    split, classes = split_for(checkpoint, split_name, data_dir), len(checkpoint.label_names)
     model = checkpoint.model(BATCH_SIZE)
     return evaluate(model, PLAIN.loader(split, classes, BATCH_SIZE, model.network.params.dtype))
 

@@ -1,13 +1,14 @@
-"""Runs a training in its folder: from the first step, or resumed from a checkpoint."""
+"""Trains in a run's folder: from the first step, or resumed from a checkpoint."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shlex
 import signal
 import time
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -123,12 +124,11 @@ def _compare_environments(saved: Checkpoint, last: Path, reporter: Reporter, str
         for name in BITS_DEPEND_ON
         if was.get(name) != now[name]
     ]
-    if not changed:
-        return
     message = f"{last}: was trained with {'; '.join(changed)}"
-    if strict:
+    if changed and strict:
         raise CheckpointError(message)
-    reporter.warn(f"{message}: the last bits of the result may differ")
+    if changed:
+        reporter.warn(f"{message}: the last bits of the result may differ")
 
 
 class _Saves:
@@ -156,8 +156,9 @@ class _Saves:
 
     def epoch(self, result: EpochResult) -> None:
         """Record an epoch's metrics; keep its network if it is the best; save if that is due."""
-        row = _metrics_row(result)
-        self._or_warn(lambda: self.metrics.append(row))
+        with self._or_warn():
+            row = {name: getattr(result, name.replace("/", "_")) for name in runs.METRICS}
+            self.metrics.append(row)
         finished = self.training.finished
         to_save = finished or self.due or not self.run.last.exists()
         if not (result.is_best or to_save):
@@ -172,7 +173,8 @@ class _Saves:
 
     def try_to_save(self, last: Checkpoint) -> None:
         """Save, or warn: the next save may succeed, and the files saved before are still valid."""
-        self._or_warn(lambda: self.save(last))
+        with self._or_warn():
+            self.save(last)
 
     def save(self, last: Checkpoint) -> None:
         """Save all; raises MlpcliError where the disk or its permissions do not allow it."""
@@ -189,9 +191,10 @@ class _Saves:
             checkpoint.save(self.run.best, self.best)
             self.best = None
 
-    def _or_warn(self, write: Callable[[], None]) -> None:
+    @contextlib.contextmanager
+    def _or_warn(self) -> Iterator[None]:
         try:
-            write()
+            yield
         except MlpcliError as error:
             self.reporter.warn(f"{error}; training continues")
 
@@ -253,11 +256,6 @@ def _without_state(saved: Checkpoint) -> Checkpoint:
     """Return what `best.npz` holds, with arrays of its own."""
     named_params = {name: array.copy() for name, array in saved.named_params.items()}
     return replace(saved, named_params=named_params, resume_arrays={}, resume_values={})
-
-
-def _metrics_row(result: EpochResult) -> dict[str, Any]:
-    values = asdict(result)
-    return {name: values[name.replace("/", "_")] for name in runs.METRICS}
 
 
 def _summary(training: Training, run: Run) -> dict[str, Any]:

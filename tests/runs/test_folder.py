@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mlpcli.config.settings import Config, DataConfig
 from mlpcli.errors import CheckpointError, MlpcliError
 from mlpcli.runs import folder as runs
 from mlpcli.runs.folder import METRICS, Metrics
@@ -18,6 +19,18 @@ def test_runs_count_up_and_overwrite_nothing(tmp_path: Path) -> None:
     (tmp_path / "runs" / "note-1").rmdir()
     assert runs.create(tmp_path / "runs", "note").folder.name == "note-4"
     assert runs.create(tmp_path / "runs", "other").folder.name == "other-1"
+
+
+def test_the_data_directory_of_a_run_is_absolute_or_left_open(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLPCLI_DATA_DIR", "/variable")
+    default, own = Config(), Config(data=DataConfig(dir="own"))
+    assert runs.with_data_dir(default, None) == default
+    assert runs.with_data_dir(own, None).data.dir == str(tmp_path / "own")
+    assert runs.with_data_dir(own, Path("chosen")).data.dir == str(tmp_path / "chosen")
+    assert runs.with_data_dir(own, "~/chosen").data.dir == str(Path.home() / "chosen")
 
 
 def test_a_name_that_another_begins_with_counts_for_itself(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from mlpcli.config.settings import (
 )
 from mlpcli.config.strict_yaml import Found, Reader, shortened
 from mlpcli.errors import ConfigError, printable
-from mlpcli.files import open_regular, reason
+from mlpcli.files import open_regular, reading, reason
 
 MAX_BYTES = 64 * 1024
 MAX_BASES = 10  # files that refine one another
@@ -106,14 +106,12 @@ def read_base(base: Found, path: Path, refined_by: tuple[Path, ...] = ()) -> lis
 
 def read_source(path: Path, named_in: str = "", *, may_be_pipe: bool = True) -> str:
     """Return a file's text; raises ConfigError where it cannot be read or is no text."""
-    try:
+    with (
+        reading(f"{named_in}{path}", ConfigError, "configuration file"),
         # What a shell passes may be a pipe; what a file names may not.
-        with path.open("rb") if may_be_pipe else open_regular(path) as file:
-            raw = file.read(MAX_BYTES + 1)
-    except FileNotFoundError:
-        raise ConfigError(f"{named_in}{path}: no such configuration file") from None
-    except (OSError, ValueError) as error:  # a ValueError: a zero byte in the path
-        raise ConfigError(f"{named_in}{path}: cannot be read: {reason(error)}") from None
+        path.open("rb") if may_be_pipe else open_regular(path) as file,
+    ):
+        raw = file.read(MAX_BYTES + 1)
     if len(raw) > MAX_BYTES:
         raise ConfigError(f"{path}: over 64 KiB, too long for a configuration")
     try:
@@ -201,7 +199,7 @@ def _check(config: Config, found: Layer) -> None:
     layers = len(model.hidden)
     if layers > MAX_LAYERS:
         refuse("model.hidden", f"found {layers:,} layers, expected at most {MAX_LAYERS}")
-    weights = sum(D * H for D, H in itertools.pairwise((3072, *model.hidden, 10)))
+    weights = sum(D * H for D, H in itertools.pairwise(model.layer_sizes(3072, 10)))
     if weights > MAX_WEIGHTS:
         refuse("model.hidden", f"found {weights:,} weights, expected at most {MAX_WEIGHTS:,}")
     if not model.hidden and model.activation != KEYS["model.activation"].default:
@@ -212,7 +210,7 @@ def _check(config: Config, found: Layer) -> None:
         refuse("training.patience", "needs a validation split, but data.val_size is 0")
     if config.schedule.warmup_epochs >= config.training.epochs:
         refuse("schedule.warmup_epochs", f"expected fewer than the {config.training.epochs} epochs")
-    if augment.warps and config.features.name != "pca":
+    if augment.is_affine and config.features.name != "pca":
         moving = next(key for key in ("shift", "rotation", "zoom") if getattr(augment, key))
         refuse(f"augment.{moving}", f"needs features.name pca, found {config.features.name}")
     if optimizer.name == "sgd" and optimizer.nesterov and not optimizer.momentum:
@@ -249,12 +247,11 @@ def to_commented_yaml(resolved: Layer) -> str:
 
 
 def _in_one_line(value: Any) -> str:
-    plain = list(value) if isinstance(value, tuple) else value
     options: dict[str, Any] = {"default_flow_style": True, "allow_unicode": True, "width": math.inf}
-    text = yaml.safe_dump(plain, **options).removesuffix("\n...\n").removesuffix("\n")
-    if "\n" in text:
-        text = yaml.safe_dump(plain, default_style='"', **options).removesuffix("\n")
-    return text
+    text = yaml.safe_dump([value], **options)
+    if text.count("\n") > 1:
+        text = yaml.safe_dump([value], default_style='"', **options)
+    return text[1:-2]  # without the brackets of the list, in which YAML ends no document
 
 
 def from_dict(plain: Any, origin: str) -> Config:

@@ -10,7 +10,7 @@ import dataclasses
 import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from types import NoneType, UnionType
+from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 # A checkpoint holds the weights, and to resume up to three more arrays of that size: what is read
@@ -121,7 +121,7 @@ class AugmentConfig:
     )
 
     @property
-    def warps(self) -> bool:
+    def is_affine(self) -> bool:
         """Whether images are translated, rotated or scaled."""
         return bool(self.shift or self.rotation or self.zoom)
 
@@ -137,6 +137,10 @@ class ModelConfig:
     initializer: Literal["glorot", "he", "lecun"] = key(
         "glorot", "of the weights; biases start at 0"
     )
+
+    def layer_sizes(self, inputs: int, classes: int) -> tuple[int, ...]:
+        """Return the number of inputs, the sizes of the hidden layers, the number of classes."""
+        return (inputs, *self.hidden, classes)
 
 
 @dataclass(frozen=True)
@@ -291,20 +295,21 @@ _WORDS = {
     int: "a whole number",
     float: "a finite number",
     str: "a string",
-    dict: "a mapping",
+    dict: "keys as in optimizer.learning_rate",
 }
 
 
-def _key(item: dataclasses.Field[Any], hint: Any) -> Key:
-    or_null, is_list, names = False, False, ()
-    if get_origin(hint) is UnionType:  # X | None
-        (hint,), or_null = (arm for arm in get_args(hint) if arm is not NoneType), True
-    if get_origin(hint) is tuple:
-        hint, is_list = get_args(hint)[0], True
-    if get_origin(hint) is Literal:
-        hint, names = str, get_args(hint)
-    doc, bounds = item.metadata["doc"], item.metadata["bounds"]
-    return Key(hint, item.default, doc, bounds, names, is_list, or_null)
+def _key(owner: type, item: dataclasses.Field[Any]) -> Key:
+    hint = get_type_hints(owner)[item.name]
+    origin, args = get_origin(hint), get_args(hint)
+    return Key(
+        kind=str if origin is Literal else (*args, hint)[0],
+        default=item.default,
+        **item.metadata,
+        names=args if origin is Literal else (),
+        is_list=origin is tuple,
+        or_null=origin is UnionType,  # X | None
+    )
 
 
 def _arms(hint: Any) -> dict[str, type]:
@@ -314,17 +319,16 @@ def _arms(hint: Any) -> dict[str, type]:
 
 
 def _keys() -> Iterator[tuple[str, Key]]:
-    hints = get_type_hints(Config)
     for item in dataclasses.fields(Config):
         arms = SECTIONS.get(item.name)
         if arms is None:
-            yield item.name, _key(item, hints[item.name])
+            yield item.name, _key(Config, item)
             continue
         if "" not in arms:
             doc, default = item.metadata["doc"], item.default.name
             yield f"{item.name}.name", Key(str, default, doc, names=tuple(arms))
         options = {
-            option.name: _key(option, get_type_hints(arm)[option.name])
+            option.name: _key(arm, option)
             for arm in arms.values()
             for option in dataclasses.fields(arm)
             if option.name != "name"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
@@ -33,7 +33,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads nodes of one source by a table of keys; errors name the source and, mostly, the line.
+    """Reads one source by a table of keys; errors name the source and, if `numbered`, the line.
 
     A key `a.b` of the table is the key `b` of the section `a`, a mapping.
     """
@@ -43,21 +43,15 @@ class Reader:
     numbered: bool = True
 
     def read(self, text: str) -> dict[str, Found]:
-        """Return the values of a whole document, by dotted key."""
-        nodes = self.section("", self.document(text))
-        return {key: self.value(key, node) for key, node in nodes}
+        """Return the values of a whole document, by dotted key; raises ConfigError if it is empty.
 
-    def values(self, path: str, where: str, node: Any) -> dict[str, Found]:
-        """Return the value of the key `path`, or of each key given of that section."""
-        return {key: self.value(key, inner) for key, inner in self.nodes(path, where, node)}
-
-    def document(self, text: str) -> Any:
-        """Return the node of a whole document; raises ConfigError where it is empty."""
+        The value of a key of the type dict has for each name its place and the node of its value.
+        """
         node = self.compose(text)
         if node is None or (isinstance(node, yaml.ScalarNode) and node.value == ""):
             keys = ", ".join(self.names(""))
             raise ConfigError(f"{self.source}: empty; expected some of the keys {keys}")
-        return node
+        return self._section("", node)
 
     def compose(self, text: str) -> Any:
         """Return the node of a text's one document, or None where it holds nothing."""
@@ -70,8 +64,8 @@ class Reader:
             raise ConfigError(f"{where}: not valid YAML: {found}") from None
         try:
             return composer.get_single_node()
-        except _RefusedError as refused:
-            raise ConfigError(f"{self._at(refused.problem_mark)}: {refused.problem}") from None
+        except _NotAcceptedError as error:
+            raise ConfigError(f"{self._at(error.problem_mark)}: {error.problem}") from None
         except yaml.MarkedYAMLError as error:
             where = self._at(error.problem_mark or error.context_mark)
             raise ConfigError(f"{where}: not valid YAML: {shortened(str(error.problem))}") from None
@@ -79,124 +73,125 @@ class Reader:
             where = self._at(composer.get_mark())
             raise ConfigError(f"{where}: not valid YAML: a number out of range") from None
 
-    def nodes(self, path: str, where: str, node: Any) -> Iterator[tuple[str, Any]]:
-        """Yield the key `path`, or each key given of that section, with the node of its value.
+    def values(self, path: str, where: str, node: Any) -> dict[str, Found]:
+        """Return the value of the key `path`, or of each key given of that section.
 
         Raises ConfigError, naming the nearest key, for one that does not exist.
         """
         if path in self.keys:
-            yield path, node
-        elif path and self.names(path):
-            yield from self.section(path, node)
-        else:
+            return {path: self.value(path, node)}
+        if not (path and self.names(path)):
             self.unknown(path, where)
+        return self._section(path, node)
 
-    def section(self, path: str, node: Any) -> Iterator[tuple[str, Any]]:
-        """Yield each key given of a section, "" for the whole document, as `nodes` does."""
+    def _section(self, path: str, node: Any) -> dict[str, Found]:
+        """Return the value of each key given of a section, "" for the whole document."""
         names = self.names(path)
-        for name, where, inner in self.entries(node, path, f"the keys {', '.join(names)}"):
-            dotted = f"{path}.{name}" if path else name
-            if name not in names:
-                self.unknown(dotted, where)
-            yield from self.nodes(dotted, where, inner)
-            names.remove(name)
-        for name in names:
-            dotted = f"{path}.{name}" if path else name
-            if dotted in self.keys and self.keys[dotted].required:
-                self.refuse(node, dotted, "nothing", self.keys[dotted].expected)
+        expected = f"the keys {', '.join(map(_last, names))}"
+        values: dict[str, Found] = {}
+        for name, (where, inner) in self._entries(path, node, expected).items():
+            key = f"{path}.{name}" if path else name
+            if key not in names:
+                self.unknown(key, where)
+            values |= self.values(key, where, inner)
+        for key in names:
+            if key in self.keys and self.keys[key].required and key not in values:
+                self._refuse(key, node, "nothing", self.keys[key].expected)
+        return values
 
-    def entries(self, node: Any, path: str, expected: str) -> Iterator[tuple[str, str, Any]]:
-        """Yield name, place and value node of what the mapping `path` holds, each name once."""
-        if not isinstance(node, yaml.MappingNode):
-            name = f" {path}:" if path else ""
-            found = _describe(node)
-            raise ConfigError(f"{self._at_node(node)}:{name} found {found}, expected {expected}")
-        seen: dict[str, int] = {}
+    def _entries(self, path: str, node: Any, expected: str) -> dict[str, tuple[str, Any]]:
+        """Return the place and the value node of each name in the mapping `path`."""
+        self._require(path, node, yaml.MappingNode, expected)
+        entries: dict[str, tuple[str, Any]] = {}
+        lines: dict[str, int] = {}
         for key_node, value_node in node.value:
             where, name = self._at_node(key_node), key_node.value
             if not isinstance(key_node, yaml.ScalarNode):
                 raise ConfigError(f"{where}: found {_describe(key_node)} as a key, expected a name")
-            if name in seen:
+            if name in lines:
                 key = f"{path}.{name}" if path else name
-                raise ConfigError(f"{where}: {key}: set twice, first in line {seen[name]}")
-            seen[name] = key_node.start_mark.line + 1
-            yield name, where, value_node
-
-    def is_mapping(self, node: Any) -> bool:
-        return isinstance(node, yaml.MappingNode)
-
-    def items(self, node: Any, path: str) -> list[Any]:
-        """Return the nodes of a list of values that is not empty."""
-        if not isinstance(node, yaml.SequenceNode) or not node.value:
-            is_list = isinstance(node, yaml.SequenceNode)
-            found = "an empty list" if is_list else _describe(node)
-            self.refuse(node, path, found, "a list of values")
-        return list(node.value)
+                raise ConfigError(f"{where}: {key}: set twice, first in line {lines[name]}")
+            lines[name] = key_node.start_mark.line + 1
+            entries[name] = where, value_node
+        return entries
 
     def value(self, path: str, node: Any) -> Found:
         """Return the value of a key, checked against its type and bounds."""
         key = self.keys[path]
-        if node is None or (key.is_list and not isinstance(node, yaml.SequenceNode)):
-            self.refuse(node, path, _describe(node), key.expected)
-        if key.is_list:
+        value: Any
+        if key.kind is dict:
+            value = self._entries(path, node, key.expected)
+        elif key.is_list:
+            self._require(path, node, yaml.SequenceNode, key.expected)
             item = replace(key, is_list=False)
-            value: Any = tuple(self._scalar(inner, path, item) for inner in node.value)
+            value = tuple(self._scalar(path, inner, item) for inner in node.value)
         else:
-            value = self._scalar(node, path, key)
-        for number in value if key.is_list else (value,):
-            if number is not None and not key.bounds.hold(number):
-                found = str(number) if key.is_list else _describe(node)
-                self.refuse(node, path, found, f"a number {key.bounds}")
+            value = self._scalar(path, node, key)
         return Found(value, self._at_node(node))
 
-    def refuse(self, node: Any, path: str, found: str, expected: str) -> NoReturn:
-        """Raise ConfigError for the value of a key."""
-        raise ConfigError(f"{self._at_node(node)}: {path}: found {found}, expected {expected}")
+    def items(self, path: str, node: Any) -> list[Found]:
+        """Return the values of a list that is not empty, each checked as a value of the key."""
+        self._require(path, node, yaml.SequenceNode, "a list of values")
+        if not node.value:
+            self._refuse(path, node, "an empty list", "a list of values")
+        return [self.value(path, item) for item in node.value]
 
-    def _scalar(self, node: Any, path: str, key: Key) -> Any:
+    def _scalar(self, path: str, node: Any, key: Key) -> Any:
         """Return a scalar node's value as the key's type, one of its names, or None."""
         is_scalar = isinstance(node, yaml.ScalarNode)
         text, plain = node.value if is_scalar else "", is_scalar and not node.style
+        expected = key.expected
         if key.or_null and plain and text in _NULLS:
             return None
         if key.names:
             if is_scalar and text in key.names:
                 return text
-            near = difflib.get_close_matches(text, key.names, 1)
-            guess = f"; did you mean {near[0]}?" if near else ""
-            self.refuse(node, path, _describe(node), key.expected + guess)
-        if key.kind is bool and plain and text in ("true", "false"):
-            return text == "true"
-        is_number = plain and key.kind in _NUMBERS and re.fullmatch(_NUMBERS[key.kind], text)
-        if is_number and math.isfinite(float(text)):
-            return key.kind(text)
+            if near := difflib.get_close_matches(text, key.names, 1):
+                expected += f"; did you mean {near[0]}?"
+        elif key.kind is bool:
+            if plain and text in ("true", "false"):
+                return text == "true"
+        elif key.kind is not str:
+            if plain and re.fullmatch(_NUMBERS[key.kind], text) and math.isfinite(float(text)):
+                if key.bounds.hold(number := key.kind(text)):
+                    return number
+                expected = f"a number {key.bounds}"
         # A plain `no`, `010` or `12:30` is not a string to YAML: it has to be quoted to be one.
-        if key.kind is str and is_scalar and node.tag == "tag:yaml.org,2002:str":
-            if len(text) > MAX_TEXT:
-                expected = f"a string of at most {MAX_TEXT:,} characters"
-                self.refuse(node, path, _describe(node), expected)
-            return text
-        quoted = "a string in quotes" if plain else "a string"
-        expected = key.expected.replace("a string", quoted)
-        return self.refuse(node, path, _describe(node), expected)
+        elif is_scalar and node.tag == "tag:yaml.org,2002:str":
+            if len(text) <= MAX_TEXT:
+                return text
+            expected = f"a string of at most {MAX_TEXT:,} characters"
+        elif plain:
+            expected = expected.replace("a string", "a string in quotes")
+        return self._refuse(path, node, _describe(node), expected)
+
+    def _require(self, path: str, node: Any, kind: type[yaml.Node], expected: str) -> None:
+        """Raise ConfigError for the node of a key, or "" for the document, of another kind."""
+        if not isinstance(node, kind):
+            self._refuse(path, node, _describe(node), expected)
+
+    def _refuse(self, path: str, node: Any, found: str, expected: str) -> NoReturn:
+        """Raise ConfigError for the node of a key, or "" for the document."""
+        where = ": ".join(filter(None, (self._at_node(node), path)))
+        raise ConfigError(f"{where}: found {found}, expected {expected}")
 
     def names(self, section: str) -> list[str]:
-        """Return the names in a section, as they come in the table; none of what is no section."""
-        prefix = f"{section}." if section else ""
-        inner = (key.removeprefix(prefix) for key in self.keys if key.startswith(prefix))
-        return list(dict.fromkeys(key.partition(".")[0] for key in inner))
+        """Return the dotted names in a section, in the order of the table; of others, none."""
+        prefix = re.escape(f"{section}." if section else "")
+        matches = (re.match(rf"{prefix}[^.]+", key) for key in self.keys)
+        return list(dict.fromkeys(match[0] for match in matches if match))
 
     def unknown(self, path: str, where: str) -> NoReturn:
         """Refuse a key that does not exist, naming the nearest one that does."""
         sections = {key.rpartition(".")[0] for key in self.keys}
         section = max((s for s in sections if path.startswith(f"{s}.")), key=len, default="")
-        siblings = [f"{section}.{name}" if section else name for name in self.names(section)]
+        siblings = self.names(section)
         # Names are compared without their sections: two keys of one section are not near for that.
         last = _last(path)[:MAX_QUOTED]
         near = [
             name
             for candidates in (siblings, list(self.keys))
-            for match in difflib.get_close_matches(last, [_last(c) for c in candidates], 1)
+            for match in difflib.get_close_matches(last, map(_last, candidates), 1)
             for name in candidates
             if _last(name) == match
         ]
@@ -210,7 +205,7 @@ class Reader:
         return f"{self.source}:{mark.line + 1}" if self.numbered and mark else self.source
 
 
-class _RefusedError(yaml.MarkedYAMLError):
+class _NotAcceptedError(yaml.MarkedYAMLError):
     pass
 
 
@@ -233,7 +228,7 @@ class _Composer(yaml.SafeLoader):
         return node
 
     def refuse(self, problem: str, event: Any) -> NoReturn:
-        raise _RefusedError(None, None, problem, event.start_mark)
+        raise _NotAcceptedError(None, None, problem, event.start_mark)
 
 
 _NULLS = ("null", "~", "")

@@ -140,7 +140,7 @@ class Components(Features):
     def maps(
         self, augment: AugmentConfig, batch_size: int, dtype: DTypeLike, rng: np.random.Generator
     ) -> AffineMaps | None:
-        if not augment.warps:
+        if not augment.is_affine:
             return None
         return AffineMaps(augment, self.basis, self.mean, self.scale, batch_size, dtype, rng)
 

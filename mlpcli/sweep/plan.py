@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,32 +22,29 @@ from mlpcli.errors import ConfigError
 
 MAX_TRIALS = 10_000
 TRIAL = "trial"  # the name of each trial's run
-DIGITS = 4  # of a number that was drawn: a table of them can be read
+DIGITS = 4  # significant digits of a number that was drawn, for readable tables
 TRIES = 100  # draws for each that is wanted, until all differ
-DOTTED_KEYS = "keys as in optimizer.learning_rate"
 
-
-# The keys of a sweep's file.
+# The keys of a sweep's file. Those of the type dict hold keys of the configuration.
 FILE_KEYS = {
     "base": Key(
         str, None, "the configuration that is varied, by its path from here", required=True
     ),
-    "set": Key(dict, None, "changes to the base, as optimizer.momentum: 0.9"),
-    "grid": Key(dict, None, "lists of values, of which every combination is tried"),
+    "set": Key(dict, {}, "changes to the base, as optimizer.momentum: 0.9"),
+    "grid": Key(dict, {}, "lists of values, of which every combination is tried"),
     "random.draws": Key(int, 1, "number of draws", Bounds(low=1, high=MAX_TRIALS), required=True),
     "random.seed": Key(int, 0, "of the draws", Bounds(low=0)),
     "random.keys": Key(
-        dict,
-        None,
-        "what each is drawn from: a list, or {low: …, high: …, log: true}",
-        required=True,
+        dict, {}, "what each is drawn from: a list, or {low: …, high: …, log: true}", required=True
     ),
     "seeds": Key(
         int, (), "each combination is tried with each of them", Bounds(low=0), is_list=True
     ),
 }
-MAPPINGS = {"set", "grid", "random.keys"}  # these hold keys of the configuration
 LOG = Key(bool, False, "whether numbers are drawn evenly by magnitude")
+
+Nodes = dict[str, tuple[str, Any]]  # the place and the node of each key's value
+Draw = Callable[[float], Found]  # from a number in [0, 1) to the value of a key
 
 
 @dataclass(frozen=True)
@@ -79,30 +76,137 @@ def load(path: Path, sets: Iterable[str] = ()) -> Sweep:
     is varied, trials make different choices: an option that is varied or set is left out of the
     trials whose choice does not have it, and trials that are then the same are planned once.
     """
-    contents = _read(path)
-    varied = (*contents.grid, *contents.random)
-    changes = contents.changes | configuration.read_sets(sets)
+    defaults = {key: Found(own.default, "") for key, own in FILE_KEYS.items()}
+    file = defaults | Reader(str(path), FILE_KEYS).read(configuration.read_source(path))
+    seeds = [{"seed": Found(seed, file["seeds"].origin)} for seed in _seeds(file["seeds"])] or [{}]
+    reader = Reader(str(path), KEYS)
+    changes = _changes(reader, file["set"].value) | configuration.read_sets(sets)
+    grid, drawn = _varied(reader, file["grid"].value, file["random.keys"].value)
+    varied = (*grid, *drawn)
+    if not varied and seeds == [{}]:
+        raise ConfigError(f"{path}: nothing is varied; expected some of grid, random, seeds")
     for name, found in changes.items():
-        if name in varied or (name == "seed" and contents.seeds):
+        if name in varied or name in seeds[0]:
             raise ConfigError(f"{found.origin}: {name}: is varied by the sweep, so it is not set")
         if name == "name":
             raise ConfigError(f"{found.origin}: name: trials are named by their sweep")
     of_choices = {key: changes.pop(key) for key in list(changes) if chooser(key) in varied}
-    base = configuration.merge(*configuration.read_base(contents.base, path), changes)
+    base = configuration.merge(*configuration.read_base(file["base"], path), changes)
     base["name"] = Found(TRIAL, str(path))
-    seeds = [{"seed": seed} for seed in contents.seeds] or [{}]
-    count = contents.draws.value * math.prod(map(len, contents.grid.values())) * len(seeds)
+    count = file["random.draws"].value * math.prod(map(len, grid.values())) * len(seeds)
     if count > MAX_TRIALS:
         raise ConfigError(f"{path}: found {count:,} trials, expected at most {MAX_TRIALS:,}")
-    given = [of_choices | values for values in contents.combinations()]
-    layers = [_own_options(base, layer, varied) for layer in given]
-    for key, found in given[0].items():
+    combinations = [
+        of_choices | dict(zip(grid, values, strict=True)) | draw
+        for draw in _draws(drawn, file["random.draws"], file["random.seed"].value)
+        for values in itertools.product(*grid.values())
+    ]
+    layers = [_own_options(base, layer, varied) for layer in combinations]
+    for key, found in combinations[0].items():
         if not any(key in layer for layer in layers):
             expected = f"{chooser(key)} {' or '.join(KEYS[key].choices)}"
             raise ConfigError(f"{found.origin}: {key}: belongs to {expected}, which no trial has")
     different = {tuple((key, layer[key].value) for key in layer): layer for layer in layers}
     trials = [_trial(base, layer, seed, varied) for layer in different.values() for seed in seeds]
     return Sweep(configuration.name_of(path), varied, tuple(trials))
+
+
+def _seeds(found: Found) -> tuple[int, ...]:
+    seeds: tuple[int, ...] = found.value
+    if found.origin and len(set(seeds)) < max(1, len(seeds)):
+        expected = "whole numbers, none of them twice"
+        raise ConfigError(f"{found.origin}: seeds: found {text(seeds)}, expected {expected}")
+    return seeds
+
+
+def _changes(reader: Reader, nodes: Nodes) -> Layer:
+    """Return the values under `set:`, of keys as `optimizer.momentum` and of sections."""
+    changes: Layer = {}
+    for key, (where, node) in nodes.items():
+        for name, found in reader.values(key, where, node).items():
+            if name in changes:
+                first = changes[name].origin
+                raise ConfigError(f"{where}: {name}: set twice, first in {first}")
+            changes[name] = found
+    return changes
+
+
+def _varied(
+    reader: Reader, grid: Nodes, drawn: Nodes
+) -> tuple[dict[str, list[Found]], dict[str, Draw]]:
+    """Return the values of each key of the grid, and what each key of `random:` is drawn from."""
+    for key, (where, _) in (*drawn.items(), *grid.items()):
+        if inner := reader.names(key):
+            keys = ", ".join(inner)
+            raise ConfigError(f"{where}: {key}: found a section, expected one of {keys}")
+        if key not in KEYS:
+            reader.unknown(key, where)
+        if key in UNLEARNED:
+            raise ConfigError(f"{where}: {key}: changes nothing that is learned: not to vary")
+        if key == "seed":
+            raise ConfigError(f"{where}: seed: found as a key to vary, expected under seeds:")
+        if key in grid and key in drawn:
+            raise ConfigError(f"{where}: {key}: found in grid and in random, expected in one")
+    return (
+        {key: _values(reader, key, node) for key, (_, node) in grid.items()},
+        {key: _draw(reader, key, where, node) for key, (where, node) in drawn.items()},
+    )
+
+
+def _values(reader: Reader, key: str, node: Any) -> list[Found]:
+    """Return the values of a list, none of them twice."""
+    different: dict[Any, Found] = {}
+    for found in reader.items(key, node):
+        if found.value in different:
+            problem = f"found {text(found.value)} twice, expected each value once"
+            raise ConfigError(f"{found.origin}: {key}: {problem}")
+        different[found.value] = found
+    return list(different.values())
+
+
+def _draw(reader: Reader, key: str, where: str, node: Any) -> Draw:
+    """Return how a key is drawn: from a list, each value as likely, or from a range."""
+    if node.id != "mapping":
+        values = _values(reader, key, node)
+        return lambda share: values[int(share * len(values))]
+    keys = {f"{key}.low": KEYS[key], f"{key}.high": KEYS[key], f"{key}.log": LOG}
+    found = Reader(reader.source, keys).values(key, where, node)
+    low, high, log = (found.get(name, Found(None, "")).value for name in keys)
+    if [type(low), type(high)] not in ([int, int], [float, float]):
+        raise ConfigError(f"{where}: {key}: expected a list, or two numbers low and high")
+    if not low < high:
+        raise ConfigError(f"{where}: {key}: found {low} to {high}, expected low below high")
+    if log and low <= 0:
+        raise ConfigError(f"{where}: {key}.low: found {low}, expected above 0 for log: true")
+    return lambda share: Found(_between(low, high, share, log=bool(log)), where)
+
+
+def _between(low: float, high: float, share: float, *, log: bool) -> float:
+    """Return the number at a share of the way from `low` to `high`, if `log` by magnitude.
+
+    A whole number stands for all up to the next, so that the last has its share.
+    """
+    whole = isinstance(low, int)
+    end = high + 1 if whole else high
+    if log:
+        number = math.exp(math.log(low) + share * (math.log(end) - math.log(low)))
+    else:
+        number = low + share * (end - low)
+    number = math.floor(number) if whole else float(f"{number:.{DIGITS}g}")
+    return min(max(number, low), high)
+
+
+def _draws(drawn: dict[str, Draw], draws: Found, seed: int) -> list[Layer]:
+    """Return as many draws of all keys as are wanted, no two the same."""
+    rng = random.Random(seed)
+    different: dict[tuple[Any, ...], Layer] = {}
+    for _ in range(TRIES * draws.value):
+        values = {key: draw(rng.random()) for key, draw in drawn.items()}
+        different.setdefault(tuple(found.value for found in values.values()), values)
+        if len(different) == draws.value:
+            return list(different.values())
+    expected = f"at most {len(different)}: no more were found that differ"
+    raise ConfigError(f"{draws.origin}: random.draws: found {draws.value}, expected {expected}")
 
 
 def _own_options(base: Layer, layer: Layer, varied: tuple[str, ...]) -> Layer:
@@ -131,151 +235,3 @@ def _trial(base: Layer, layer: Layer, seed: Layer, varied: tuple[str, ...]) -> T
 
 def _joined(values: dict[str, Any]) -> str:
     return " ".join(f"{name}={text(value)}" for name, value in values.items())
-
-
-@dataclass(frozen=True)
-class _Range:
-    """Numbers between two ends, drawn evenly or, if `log`, evenly by magnitude."""
-
-    low: float
-    high: float
-    log: bool
-    where: str
-
-    def draw(self, rng: random.Random) -> Found:
-        whole = isinstance(self.low, int)
-        # A whole number stands for all up to the next, so that the last has its share.
-        low, high, share = self.low, self.high + 1 if whole else self.high, rng.random()
-        if self.log:
-            number = math.exp(math.log(low) + share * (math.log(high) - math.log(low)))
-        else:
-            number = low + share * (high - low)
-        number = math.floor(number) if whole else float(f"{number:.{DIGITS}g}")
-        return Found(min(max(number, self.low), self.high), self.where)
-
-
-@dataclass(frozen=True)
-class _Choice:
-    """Some values, each as likely."""
-
-    values: list[Found]
-
-    def draw(self, rng: random.Random) -> Found:
-        return self.values[int(rng.random() * len(self.values))]
-
-
-@dataclass(frozen=True)
-class _Contents:
-    """What a sweep's file holds, each value of its key's type and within its key's bounds."""
-
-    base: Found
-    changes: Layer
-    grid: dict[str, list[Found]]
-    random: dict[str, _Range | _Choice]
-    draws: Found
-    draw_seed: int
-    seeds: list[Found]
-
-    def combinations(self) -> list[Layer]:
-        """Return the values of the varied keys: each draw with every combination of the grid."""
-        grid = [
-            dict(zip(self.grid, values, strict=True))
-            for values in itertools.product(*self.grid.values())
-        ]
-        return [chosen | drawn for drawn in self._drawn() for chosen in grid]
-
-    def _drawn(self) -> list[Layer]:
-        rng, draws = random.Random(self.draw_seed), self.draws.value
-        drawn: dict[tuple[Any, ...], Layer] = {}
-        for _ in range(TRIES * draws):
-            values = {name: options.draw(rng) for name, options in self.random.items()}
-            drawn.setdefault(tuple(found.value for found in values.values()), values)
-            if len(drawn) == draws:
-                return list(drawn.values())
-        raise ConfigError(
-            f"{self.draws.origin}: random.draws: found {draws}, "
-            f"expected at most {len(drawn)}: no more were found that differ"
-        )
-
-
-def _read(path: Path) -> _Contents:
-    """Read a sweep's file; raises ConfigError for any key or value not understood."""
-    own, reader = Reader(str(path), FILE_KEYS), Reader(str(path), KEYS)
-    nodes = dict(own.section("", own.document(configuration.read_source(path))))
-    given = {name: own.value(name, nodes[name]) for name in nodes if name not in MAPPINGS}
-    changes: Layer = {}
-    if "set" in nodes:
-        for key, where, node in reader.entries(nodes["set"], "set", DOTTED_KEYS):
-            for name, found in reader.values(key, where, node).items():
-                if name in changes:
-                    first = changes[name].origin
-                    raise ConfigError(f"{where}: {name}: set twice, first in {first}")
-                changes[name] = found
-    grid, drawn = {}, {}
-    if "grid" in nodes:
-        for key, where, node in reader.entries(nodes["grid"], "grid", DOTTED_KEYS):
-            _require_variable(reader, key, where)
-            grid[key] = _values(reader, key, node)
-    if "random.keys" in nodes:
-        for key, where, node in reader.entries(nodes["random.keys"], "random.keys", DOTTED_KEYS):
-            _require_variable(reader, key, where)
-            if key in grid:
-                raise ConfigError(f"{where}: {key}: found in grid and in random, expected in one")
-            drawn[key] = _options(reader, key, where, node)
-    seeds = given.get("seeds", Found((), ""))
-    if "seeds" in given and len(set(seeds.value)) < max(1, len(seeds.value)):
-        expected = "whole numbers, none of them twice"
-        own.refuse(nodes["seeds"], "seeds", text(seeds.value), expected)
-    if not (grid or drawn or seeds.value):
-        raise ConfigError(f"{path}: nothing is varied; expected some of grid, random, seeds")
-    return _Contents(
-        given["base"],
-        changes,
-        grid,
-        drawn,
-        given.get("random.draws", Found(1, "")),
-        given.get("random.seed", Found(0, "")).value,
-        [Found(seed, seeds.origin) for seed in seeds.value],
-    )
-
-
-def _require_variable(reader: Reader, key: str, where: str) -> None:
-    """Raise ConfigError for what is no key, or none that a sweep can vary."""
-    if inner := reader.names(key):
-        keys = ", ".join(f"{key}.{name}" for name in inner)
-        raise ConfigError(f"{where}: {key}: found a section, expected one of {keys}")
-    if key not in KEYS:
-        reader.unknown(key, where)
-    if key in UNLEARNED:
-        raise ConfigError(f"{where}: {key}: changes nothing that is learned: not to vary")
-    if key == "seed":
-        raise ConfigError(f"{where}: seed: found as a key to vary, expected under seeds:")
-
-
-def _values(reader: Reader, key: str, node: Any) -> list[Found]:
-    """Return the values of a list, none of them twice."""
-    found: list[Found] = []
-    for item in reader.items(node, key):
-        value = reader.value(key, item)
-        if any(value.value == other.value for other in found):
-            reader.refuse(item, key, f"{text(value.value)} twice", "each value once")
-        found.append(value)
-    return found
-
-
-def _options(reader: Reader, key: str, where: str, node: Any) -> _Range | _Choice:
-    """Return what a key is drawn from: a list of values, or a range."""
-    if not reader.is_mapping(node):
-        return _Choice(_values(reader, key, node))
-    keys = {f"{key}.low": KEYS[key], f"{key}.high": KEYS[key], f"{key}.log": LOG}
-    found = dict(Reader(reader.source, keys).values(key, where, node))
-    log = found.pop(f"{key}.log", Found(False, "")).value
-    ends = {name.removeprefix(f"{key}."): end.value for name, end in found.items()}
-    if [type(end) for end in ends.values()] not in ([int, int], [float, float]):
-        raise ConfigError(f"{where}: {key}: expected a list, or two numbers low and high")
-    low, high = ends["low"], ends["high"]
-    if not low < high:
-        raise ConfigError(f"{where}: {key}: found {low} to {high}, expected low below high")
-    if log and low <= 0:
-        raise ConfigError(f"{where}: {key}.low: found {low}, expected above 0 for log: true")
-    return _Range(low, high, log, where)

@@ -182,7 +182,7 @@ WRONG = [
     (RATES + "set: 3\n", ":4: set: found 3, expected keys as in optimizer.learning_rate"),
     (RATES + "set: {data.val_size: 0}\n", ":4: data.val_size: found 0, expected a validation spl"),
     (RATES + "random: {}\n", ":4: random.draws: found nothing, expected a whole number"),
-    (RATES + "random: {draws: 2}\n", ":4: random.keys: found nothing, expected a mapping"),
+    (RATES + "random: {draws: 2}\n", ":4: random.keys: found nothing, expected keys as in"),
     (
         RATES + "random: {draws: 0, keys: {}}\n",
         ":4: random.draws: found 0, expected a number at least 1",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mlpcli.config.settings import Config, DataConfig
+from mlpcli.config.settings import Cifar10Config, Config
 from mlpcli.errors import CheckpointError, MlpcliError
 from mlpcli.runs import folder as runs
 from mlpcli.runs.folder import METRICS, Metrics
@@ -26,7 +26,7 @@ def test_the_data_directory_of_a_run_is_absolute_or_left_open(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLPCLI_DATA_DIR", "/variable")
-    default, own = Config(), Config(data=DataConfig(dir="own"))
+    default, own = Config(), Config(data=Cifar10Config(dir="own"))
     assert runs.with_data_dir(default, None) == default
     assert runs.with_data_dir(own, None).data.dir == str(tmp_path / "own")
     assert runs.with_data_dir(own, Path("chosen")).data.dir == str(tmp_path / "chosen")

@@ -290,7 +290,7 @@ def test_more_epochs_and_other_images_are_another_trial_and_other_threads_are_no
         others = trials.entries(load(tmp_path, RATES, change), folder)
         assert {e.run.folder for e in first}.isdisjoint(e.run.folder for e in others)
     threads = trials.entries(load(tmp_path, RATES, "threads=3"), folder)
-    assert [e.run for e in threads] == [e.run for e in first]
+    assert [e.run.folder for e in threads] == [e.run.folder for e in first]
 
 
 def test_only_a_whole_summary_of_the_same_configuration_is_a_finished_trial(

@@ -149,7 +149,7 @@ def _print(report: Report) -> None:
 
 
 def _explain() -> None:
-    """Each equation: what the note says, what is true, the line that computes it, its proof."""
+    """Print each equation: what the note says, what is true, the line that computes it, its test."""
     from mlpcli.gradcheck.equations import EQUATIONS
 
     for equation in EQUATIONS:
@@ -159,7 +159,7 @@ def _explain() -> None:
         click.echo(f"  true   {equation.truth}")
         path, line = equation.location()
         click.echo(f"  code   {path}:{line}  {equation.line}")
-        click.echo(f"  proof  {equation.proof}")
+        click.echo(f"  test   {equation.test}")
     click.echo()
     click.echo("To see the note's sign climb the loss:")
     click.echo("  mlpcli gradcheck configs/smoke.yaml --inject sign")

@@ -1,7 +1,7 @@
-"""The note, equation by equation: what it says, what is true, the line of code, and the proof.
+"""The note, equation by equation: what it says, what is true, the line of code, and the test.
 
 The note: Zhe Li, "Deep Learning BackPropagation – Gradient of Sigmoid Cross Entropy", 20 May 2018.
-A test holds this list to the code: each line stands once in its function, each proof is a test.
+A test compares this list with the code: each line is found once in its function, each test exists.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Equation:
     truth: str
     code: str  # module:function under mlpcli
     line: str  # the line of that function which computes it
-    proof: str  # file::test under tests/
+    test: str  # file::test under tests/
 
     def location(self) -> tuple[str, int]:
         """Return the file and the number of the line that computes this equation.

@@ -1,4 +1,4 @@
-"""The map of the note: every equation has its line and its proof, and both exist."""
+"""The map of the note: every equation has its line and its test, and both exist."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_the_line_that_computes_it_exists(equation: Equation) -> None:
 
 @pytest.mark.parametrize("equation", EQUATIONS, ids=lambda equation: equation.place)
 def test_the_test_that_proves_it_exists(equation: Equation) -> None:
-    file, _, name = equation.proof.partition("::")
+    file, _, name = equation.test.partition("::")
     assert f"def {name}(" in (ROOT / "tests" / file).read_text()
 
 

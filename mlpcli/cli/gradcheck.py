@@ -149,7 +149,7 @@ def _print(report: Report) -> None:
 
 
 def _explain() -> None:
-    """Print each equation: what the note says, what is true, the line that computes it, its test."""
+    """Print of each equation: the note, the correct form, the line of code and its test."""
     from mlpcli.gradcheck.equations import EQUATIONS
 
     for equation in EQUATIONS:

@@ -144,8 +144,20 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
-class _Optimizer:
+class _Choice:
     name: str
+
+    def options(self) -> dict[str, Any]:
+        """Return the options of this choice: what the constructor of what it names takes.
+
+        The learning rate is not among them, as it changes from step to step.
+        """
+        own = dataclasses.asdict(self)
+        return {key: own[key] for key in own if key not in ("name", "learning_rate")}
+
+
+@dataclass(frozen=True)
+class _Optimizer(_Choice):
     learning_rate: float = key(0.1, "step size, before the schedule's factor", above=0)
     weight_decay: float = key(0.0, "decoupled decay of the weights, not the biases", low=0)
 
@@ -170,8 +182,7 @@ class AdamWConfig(_Optimizer):
 
 
 @dataclass(frozen=True)
-class _Schedule:
-    name: str
+class _Schedule(_Choice):
     warmup_epochs: float = key(0.0, "epochs of linear warm-up from 0", low=0)
 
 
@@ -247,18 +258,6 @@ class Config:
     optimizer: OptimizerConfig = key(SGDConfig(), "the update rule")
     schedule: ScheduleConfig = key(ConstantConfig(), "how the learning rate changes")
     training: TrainingConfig = key(TrainingConfig(), "the training loop")
-
-
-def options(choice: OptimizerConfig | ScheduleConfig) -> dict[str, Any]:
-    """Return what the constructor of an optimizer or a schedule takes.
-
-    The learning rate is not among it, as it changes from step to step.
-    """
-    return {
-        name: value
-        for name, value in dataclasses.asdict(choice).items()
-        if name not in ("name", "learning_rate")
-    }
 
 
 @dataclass(frozen=True)

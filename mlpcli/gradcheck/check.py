@@ -171,7 +171,7 @@ def check(
 
     model = saved
     if model is None:
-        sizes = (X.shape[1], *config.model.hidden, classes)
+        sizes = config.model.layer_sizes(X.shape[1], classes)
         model = Model(sizes, config.model.activation, config.loss, len(rows), dtype)
         model.network.initialize(config.model.initializer, rng)
         for name, view in model.network.named_params.items():

@@ -58,7 +58,7 @@ class Checkpoint:
     @property
     def layer_sizes(self) -> tuple[int, ...]:
         """Those of the saved network: it takes pixels, whatever it was trained on."""
-        return (3072, *self.config.model.hidden, len(self.label_names))
+        return self.config.model.layer_sizes(3072, len(self.label_names))
 
     def model(self, batch_size: int) -> Model:
         """Return the network, on pixels in [0, 1], with its loss, in the dtype it was saved in."""

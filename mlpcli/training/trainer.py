@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlpcli.config.settings import Config, options
+from mlpcli.config.settings import Config
 from mlpcli.data import features
 from mlpcli.data.dataset import Dataset
 from mlpcli.errors import CheckpointError, DivergedError
@@ -81,29 +81,23 @@ class Training:
             f"{len(train):,}",
             time.perf_counter() - start,
         )
-        sizes = (self.features.size, *config.model.hidden, classes)
+        self.train_loader = self.features.loader(
+            train, classes, size, dtype, config.augment, order, augmentation
+        )
+        self.val_loader = self.train_loader.in_order(dataset.splits["val"])
+
+        sizes = config.model.layer_sizes(self.features.size, classes)
         self.model = Model(sizes, config.model.activation, config.loss, size, dtype)
         network = self.model.network
         network.initialize(config.model.initializer, weights)
         count = f"{network.params.size:,}"
         log.debug("network: %s, %s parameters, %s", "-".join(map(str, sizes)), count, dtype)
-
         self.optimizer = OPTIMIZERS[config.optimizer.name](
-            network.params, network.grads, network.weights, **options(config.optimizer)
+            network.params, network.grads, network.weights, **config.optimizer.options()
         )
         self.schedule = SCHEDULES[config.schedule.name](
-            epochs=config.training.epochs, **options(config.schedule)
+            epochs=config.training.epochs, **config.schedule.options()
         )
-        self.train_loader = self.features.loader(
-            train,
-            classes,
-            size,
-            dtype,
-            config.augment,
-            order,
-            augmentation,
-        )
-        self.val_loader = self.train_loader.in_order(dataset.splits["val"])
         self._predictions, self._correct = np.empty(size, np.intp), np.empty(size, np.bool_)
 
     @property

@@ -31,7 +31,6 @@ from mlpcli.config.settings import (
     StepConfig,
     SyntheticConfig,
     TrainingConfig,
-    options,
 )
 from mlpcli.config.strict_yaml import Reader
 from mlpcli.errors import ConfigError
@@ -314,11 +313,11 @@ def test_an_option_of_another_choice_is_refused_where_it_stands(tmp_path: Path) 
 def test_options_are_what_the_chosen_optimizer_and_schedule_take() -> None:
     for optimizer in (SGDConfig(), AdamWConfig()):
         zeros = np.zeros(3)
-        built = OPTIMIZERS[optimizer.name](zeros, zeros, zeros, **options(optimizer))
-        assert vars(built).items() >= options(optimizer).items()
+        built = OPTIMIZERS[optimizer.name](zeros, zeros, zeros, **optimizer.options())
+        assert vars(built).items() >= optimizer.options().items()
     for schedule in (ConstantConfig(), CosineConfig(), StepConfig()):
-        built = SCHEDULES[schedule.name](epochs=1, **options(schedule))
-        assert vars(built).items() >= options(schedule).items()
+        built = SCHEDULES[schedule.name](epochs=1, **schedule.options())
+        assert vars(built).items() >= schedule.options().items()
 
 
 def test_differences_name_the_keys_that_changed() -> None:

@@ -62,7 +62,8 @@ class Entry:
 def entries(sweep: Sweep, folder: Path) -> list[Entry]:
     """Return all trials with their runs: one of the folder that is its own, or else a new one."""
     known: dict[tuple[Any, ...], Run] = {}
-    for run in _runs(folder):
+    own = (path for path in folder.iterdir() if re.fullmatch(rf"{TRIAL}-\d+", path.name))
+    for run in map(Run, sorted(own, key=lambda path: int(path.name.rpartition("-")[2]))):
         try:
             identity = _identity(configuration.load(run.config_file))
         except ConfigError:  # it was not made by a sweep, or was killed before it was whole
@@ -72,12 +73,11 @@ def entries(sweep: Sweep, folder: Path) -> list[Entry]:
     found = []
     for trial in sweep.trials:
         identity = _identity(trial.config)
-        if identity in known:
-            run = known[identity]
-            summary = _summary(run, identity)
-        else:
-            run, summary = runs.create(folder, TRIAL), None
+        run = known.get(identity)
+        if run is None:
+            run = runs.create(folder, TRIAL)
             run.write_config(trial.config)
+        summary = _summary(run, identity)
         found.append(Entry(trial, run, None if summary is None else Outcome(summary)))
     return found
 
@@ -88,15 +88,6 @@ def _identity(config: Config) -> tuple[Any, ...]:
     A finished run is not read again, so images elsewhere are taken for others.
     """
     return learned(config), values(config).get("data.dir")
-
-
-def _runs(folder: Path) -> list[Run]:
-    numbers = {
-        int(match[1]): Run(path)
-        for path in folder.iterdir()
-        if (match := re.fullmatch(rf"{TRIAL}-(\d+)", path.name))
-    }
-    return [numbers[number] for number in sorted(numbers)]
 
 
 def _summary(run: Run, identity: tuple[Any, ...]) -> dict[str, Any] | None:

@@ -53,31 +53,25 @@ def local(workers: int) -> Iterator[Client]:
 
 
 def _start(workers: int) -> LocalCluster:
-    try:
-        with _without_interrupts():
-            return LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                host="127.0.0.1",
-                memory_limit=0,  # Dask would halt and kill what comes near to one
-                dashboard_address=None,
-                scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # 8787 may be another's
-                silence_logs=_level(),
-            )
-    except RuntimeError as error:
-        raise MlpcliError(f"no worker processes can be started: {error}") from error
-
-
-@contextlib.contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """Keep Ctrl-C from all processes started within, now or later, by the threads made within.
+    """Start workers that Ctrl-C does not reach, now or when they are replaced.
 
     A terminal sends it to every process; it is this one that then tells the others to stop.
     """
     resource_tracker.ensure_running()  # where it is not, its start lets Ctrl-C through again
+    # The threads that start processes, now and later, inherit this mask, and so do the processes.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        yield
+        return LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            memory_limit=0,  # Dask would halt and kill what comes near to one
+            dashboard_address=None,
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # 8787 may be another's
+            silence_logs=_level(),
+        )
+    except RuntimeError as error:
+        raise MlpcliError(f"no worker processes can be started: {error}") from error
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -172,16 +166,15 @@ def _train(folder: str, config: Config) -> Outcome:
     """Train a trial to its end, from wherever its run's folder says it is."""
     environment.set_threads(config.threads)
     reporter = _Reporter()
-    summary, error, code = None, "", 0
     try:
-        summary = _resume(Run(Path(folder)), config, reporter)
+        outcome = Outcome(_resume(Run(Path(folder)), config, reporter))
     except InterruptedRunError:
         raise Reschedule from None  # nobody waits for it here; if anybody does, then elsewhere
-    except MlpcliError as failure:
-        error, code = str(failure), failure.exit_code
-    except OSError as failure:
-        error, code = in_one_line(failure), 1
-    return Outcome(summary, error, code, tuple(reporter.warnings))
+    except MlpcliError as error:
+        outcome = Outcome(error=str(error), exit_code=error.exit_code)
+    except OSError as error:
+        outcome = Outcome(error=in_one_line(error), exit_code=1)
+    return replace(outcome, warnings=tuple(reporter.warnings))
 
 
 def _resume(run: Run, config: Config, reporter: _Reporter) -> dict[str, Any]:

@@ -73,8 +73,9 @@ def entries(sweep: Sweep, folder: Path) -> list[Entry]:
     found = []
     for trial in sweep.trials:
         identity = _identity(trial.config)
-        run = known.get(identity)
-        if run is None:
+        if identity in known:
+            run = known[identity]
+        else:
             run = runs.create(folder, TRIAL)
             run.write_config(trial.config)
         summary = _summary(run, identity)

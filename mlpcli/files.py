@@ -22,15 +22,23 @@ DATA_DIR = "MLPCLI_DATA_DIR"  # the environment variable
 def data_dir(chosen: str | Path | None) -> Path:
     """Return `chosen`, else $MLPCLI_DATA_DIR, else mlpcli's folder in the user's cache.
 
-    `~` is resolved, also where no shell has done it; raises ConfigError where it cannot be.
+    Raises ConfigError where it begins with the `~` of a user who does not exist.
     """
     if chosen is None:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
         chosen = os.environ.get(DATA_DIR) or cache / "mlpcli"
+    return expanded(chosen)
+
+
+def expanded(path: str | Path) -> Path:
+    """Return a path with its `~` resolved, also where no shell has done it.
+
+    Raises ConfigError where there is no such user.
+    """
     try:
-        return Path(chosen).expanduser()
+        return Path(path).expanduser()
     except RuntimeError as error:
-        raise ConfigError(f"{chosen}: {error}") from None
+        raise ConfigError(f"{path}: {error}") from None
 
 
 def reason(error: Exception) -> str:

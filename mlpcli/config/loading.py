@@ -9,6 +9,7 @@ does not have are dropped; options of another choice that stand beside it or abo
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import itertools
 import json
 import math
@@ -20,6 +21,7 @@ from typing import Any
 
 import yaml
 
+from mlpcli.config import shipped
 from mlpcli.config.settings import (
     FILE_KEYS,
     KEYS,
@@ -32,7 +34,7 @@ from mlpcli.config.settings import (
 )
 from mlpcli.config.strict_yaml import Found, Reader, shortened
 from mlpcli.errors import ConfigError, printable
-from mlpcli.files import open_regular, reading, reason
+from mlpcli.files import expanded, open_regular, reading, reason
 
 MAX_BYTES = 64 * 1024
 MAX_BASES = 10  # files that refine one another
@@ -51,12 +53,12 @@ def load(path: Path | str, sets: Iterable[str] = ()) -> Config:
 
 
 def find(path: Path | str, sets: Iterable[str] = ()) -> Layer:
-    """Return what a configuration file, the files that its `base:` names and `--set` texts say.
+    """Return what a configuration, the files that its `base:` names and `--set` texts say.
 
-    Raises ConfigError for a file that cannot be read, for any key or value not understood, and for
-    options of another choice.
+    `path` is what `locate` takes. Raises ConfigError for a file that cannot be read, for any key or
+    value not understood, and for options of another choice.
     """
-    path = Path(path)
+    path = locate(path)
     found = merge(*read_file(path), read_sets(sets))
     if "name" not in found or not found["name"].value:
         found["name"] = Found(name_of(path), OWN_NAME)
@@ -70,6 +72,25 @@ def resolve(path: Path | str, sets: Iterable[str] = ()) -> Layer:
     return {key: found.get(key) or Found(value, DEFAULT) for key, value in settings.items()}
 
 
+def locate(path: Path | str) -> Path:
+    """Return the file that is meant: `path` itself, the configuration of the run whose folder it
+    is, or the shipped one of that name. Raises ConfigError where there is none of them.
+    """
+    path = expanded(path)
+    if (path / "config.yaml").is_file():
+        return path / "config.yaml"
+    known = shipped.paths()
+    if os.path.lexists(path) and not (path.is_dir() and str(path) in known):
+        return path
+    if str(path) in known:
+        return known[str(path)]
+    near = difflib.get_close_matches(path.stem, known, 1)
+    guess = f"did you mean the shipped {near[0]}?" if near else f"shipped are {', '.join(known)}"
+    raise ConfigError(
+        f"{shortened(str(path))}: no such configuration file; {guess}", hint="mlpcli config list"
+    )
+
+
 def name_of(path: Path) -> str:
     """Return the name that a file gives to its run: its own, without what a name cannot have."""
     return re.sub(r"[^\w.-]+|^[.-]+", "-", path.stem).strip("-")[:MAX_NAME] or "run"
@@ -81,19 +102,39 @@ def read_file(path: Path, refined_by: tuple[Path, ...] = (), named_in: str = "")
     Origins and errors name that file as from where `path` starts: relative if `path` is.
     """
     text = read_source(path, named_in, may_be_pipe=not refined_by)
-    found = Reader(str(path), FILE_KEYS).read(text)
+    found = Reader(shipped.shown(path), FILE_KEYS).read(text)
     base = found.pop("base", None)
-    return [*(read_base(base, path, refined_by) if base else ()), found]
+    return [*(read_base(base, path, refined_by) if base else ()), placed(found, path)]
+
+
+def placed(found: Layer, path: Path) -> Layer:
+    """Return a file's values with `data.dir`, a path from that file's folder, made absolute.
+
+    `~` and environment variables in it are expanded.
+    """
+    own = found.get("data.dir")
+    if own is None or own.value is None:
+        return found
+    folder = path.parent if path.is_file() else Path()  # what comes through a pipe has no folder
+    value = str((folder / expanded(os.path.expandvars(own.value))).absolute())
+    return found | {"data.dir": dataclasses.replace(own, value=value)}
 
 
 def read_base(base: Found, path: Path, refined_by: tuple[Path, ...] = ()) -> list[Layer]:
-    """Return the layers of the file that the file `path` names as its `base:`."""
+    """Return the layers of the file that the file `path` names as its `base:`.
+
+    It is named by its path from there, or by the name of a shipped one.
+    """
     named_in = f"{base.origin}: base: "
     try:
         folder = path.resolve().parent if refined_by else path.parent
-        base_path = (folder / base.value).resolve()
-        typed = Path(os.path.normpath(path.parent / base.value))
+        value = expanded(base.value)
+        base_path = (folder / value).resolve()
+        typed = Path(os.path.normpath(path.parent / value))
         shown = typed if typed.resolve() == base_path else base_path
+        if base.value in shipped.paths() and not base_path.is_file():
+            shown = shipped.paths()[base.value]
+            base_path = shown.resolve()
     except (OSError, RuntimeError, ValueError) as error:
         raise ConfigError(f"{named_in}{shortened(base.value)}: {reason(error)}") from None
     refined_by = (path.resolve(), *refined_by)
@@ -132,7 +173,7 @@ def read_sets(texts: Iterable[str]) -> Layer:
                 f"--set {shortened(text)}: expected KEY=VALUE, as in optimizer.learning_rate=0.05"
             )
         found |= reader.values(key.strip(), "--set", reader.compose(value))
-    return found
+    return placed(found, Path())
 
 
 def merge(*layers: Layer) -> Layer:

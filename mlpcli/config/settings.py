@@ -17,6 +17,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 # from one is bounded by this, so what is trained has to be as well.
 MAX_WEIGHTS, MAX_LAYERS = 2**24, 100
 MAX_NAME = 60
+# What people type for the last part of a key, only to be told the key.
+ABBREVIATIONS = {"lr": "learning_rate", "wd": "weight_decay", "bs": "batch_size"}
 MAX_TEXT = 4096  # characters of a string: a path can have no more
 
 # Keys that do not change what is learned, except for its last bits: the run's name, the threads,
@@ -343,4 +345,10 @@ SECTIONS = {name: arms for name, hint in get_type_hints(Config).items() if (arms
 # Every key of a configuration, by its dotted name: `seed`, `data.name`, …
 KEYS = dict(_keys())
 # Those of a file, which may refine another.
-FILE_KEYS = KEYS | {"base": Key(str, None, "a file that this one refines, by its path from here")}
+FILE_KEYS = KEYS | {
+    "base": Key(
+        str,
+        None,
+        "the file that this one refines, by its path from here, or a shipped configuration",
+    )
+}

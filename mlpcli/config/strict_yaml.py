@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-from mlpcli.config.settings import MAX_TEXT, Key
+from mlpcli.config.settings import ABBREVIATIONS, MAX_TEXT, Key
 from mlpcli.errors import ConfigError, printable
 
 MAX_DEPTH = 20
@@ -187,15 +187,14 @@ class Reader:
         section = max((s for s in sections if path.startswith(f"{s}.")), key=len, default="")
         siblings = self.names(section)
         # Names are compared without their sections: two keys of one section are not near for that.
-        last = _last(path)[:MAX_QUOTED]
-        near = [
-            name
-            for candidates in (siblings, list(self.keys))
-            for match in difflib.get_close_matches(last, map(_last, candidates), 1)
-            for name in candidates
-            if _last(name) == match
-        ]
-        guess = f"did you mean {near[0]}?" if near else f"known here: {', '.join(siblings)}"
+        last = ABBREVIATIONS.get(_last(path), _last(path))[:MAX_QUOTED]
+        for candidates in (siblings, list(self.keys)):
+            if match := difflib.get_close_matches(last, map(_last, candidates), 1):
+                near = [name for name in candidates if _last(name) == match[0]]
+                guess = f"did you mean {' or '.join(near)}?"
+                break
+        else:
+            guess = f"known here: {', '.join(siblings)}"
         raise ConfigError(f"{where}: {shortened(path)}: unknown key; {guess}")
 
     def _at_node(self, node: Any) -> str:

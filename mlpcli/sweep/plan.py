@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mlpcli.config import loading as configuration
+from mlpcli.config import shipped
 from mlpcli.config.loading import Layer, belongs, chooser, text
 from mlpcli.config.settings import KEYS, UNLEARNED, Bounds, Config, Key
 from mlpcli.config.strict_yaml import Found, Reader
@@ -28,7 +29,10 @@ TRIES = 100  # draws for each that is wanted, until all differ
 # The keys of a sweep's file. Those of the type dict hold keys of the configuration.
 FILE_KEYS = {
     "base": Key(
-        str, None, "the configuration that is varied, by its path from here", required=True
+        str,
+        None,
+        "the file that is varied, by its path from here, or a shipped configuration",
+        required=True,
     ),
     "set": Key(dict, {}, "changes to the base, as optimizer.momentum: 0.9"),
     "grid": Key(dict, {}, "lists of values, of which every combination is tried"),
@@ -70,21 +74,25 @@ class Sweep:
 def load(path: Path, sets: Iterable[str] = ()) -> Sweep:
     """Read a sweep's file, change its base by `--set` texts, and plan the trials.
 
-    Raises ConfigError for any key or value not understood, and for a trial whose keys disagree.
+    `path` is what `locate` takes. Raises ConfigError for any key or value not understood, and for a
+    trial whose keys disagree.
 
     The values of a trial are a layer above the base and what is set. Where the `name` of a section
     is varied, trials make different choices: an option that is varied or set is left out of the
     trials whose choice does not have it, and trials that are then the same are planned once.
     """
+    path = configuration.locate(path)
+    shown = shipped.shown(path)
     defaults = {key: Found(own.default, "") for key, own in FILE_KEYS.items()}
-    file = defaults | Reader(str(path), FILE_KEYS).read(configuration.read_source(path))
+    file = defaults | Reader(shown, FILE_KEYS).read(configuration.read_source(path))
     seeds = [{"seed": Found(seed, file["seeds"].origin)} for seed in _seeds(file["seeds"])] or [{}]
-    reader = Reader(str(path), KEYS)
-    changes = _changes(reader, file["set"].value) | configuration.read_sets(sets)
+    reader = Reader(shown, KEYS)
+    changes = configuration.placed(_changes(reader, file["set"].value), path)
+    changes |= configuration.read_sets(sets)
     grid, drawn = _varied(reader, file["grid"].value, file["random.keys"].value)
     varied = (*grid, *drawn)
     if not varied and seeds == [{}]:
-        raise ConfigError(f"{path}: nothing is varied; expected some of grid, random, seeds")
+        raise ConfigError(f"{shown}: nothing is varied; expected some of grid, random, seeds")
     for name, found in changes.items():
         if name in varied or name in seeds[0]:
             raise ConfigError(f"{found.origin}: {name}: is varied by the sweep, so it is not set")
@@ -92,10 +100,10 @@ def load(path: Path, sets: Iterable[str] = ()) -> Sweep:
             raise ConfigError(f"{found.origin}: name: trials are named by their sweep")
     of_choices = {key: changes.pop(key) for key in list(changes) if chooser(key) in varied}
     base = configuration.merge(*configuration.read_base(file["base"], path), changes)
-    base["name"] = Found(TRIAL, str(path))
+    base["name"] = Found(TRIAL, shown)
     count = file["random.draws"].value * math.prod(map(len, grid.values())) * len(seeds)
     if count > MAX_TRIALS:
-        raise ConfigError(f"{path}: found {count:,} trials, expected at most {MAX_TRIALS:,}")
+        raise ConfigError(f"{shown}: found {count:,} trials, expected at most {MAX_TRIALS:,}")
     combinations = [
         of_choices | dict(zip(grid, values, strict=True)) | draw
         for draw in _draws(drawn, file["random.draws"], file["random.seed"].value)

@@ -81,7 +81,7 @@ def test_bases_in_a_circle_are_refused(tmp_path: Path) -> None:
         ("training.patience", "null", None),
         ("training.patience", "3", 3),
         ("data.dir", "/tmp/data", "/tmp/data"),
-        ("data.dir", "'010'", "010"),
+        ("data.dir", "'/010'", "/010"),
         ("augment.flips", "true", True),
         ("loss", "softmax_cross_entropy", "softmax_cross_entropy"),
         ("optimizer.momentum", "0", 0.0),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
+import sys
 import warnings
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +19,7 @@ from mlpcli.errors import DataError
 from mlpcli.files import open_regular, reason
 
 MAX_BYTES = 2**28
+STDIN = Path("/dev/stdin")
 MAX_PIXELS = 10**8  # 400 MB once unpacked
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # errors are reported here
@@ -25,13 +29,14 @@ def read(path: Path) -> NDArray[np.uint8]:
     """Return an image as uint8 (3072,): its red, green and blue planes of 32×32, row by row.
 
     It is rotated upright as its EXIF data say, composed with white where it is transparent, and its
-    central square is resized. Raises DataError for anything but a valid image in a regular file.
+    central square is resized. Raises DataError for anything but a valid image in a regular file
+    or in standard input, `/dev/stdin`.
     """
     expected = f"expected at most {MAX_PIXELS:,} pixels"
     try:
-        with open_regular(path) as file, warnings.catch_warnings():
+        with _open(path) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, about what is unusual but valid
-            size = os.fstat(file.fileno()).st_size
+            size = file.seek(0, os.SEEK_END)
             if size > MAX_BYTES:
                 raise DataError(f"{path}: expected at most {MAX_BYTES:,} bytes, found {size:,}")
             Image.init()
@@ -55,6 +60,13 @@ def read(path: Path) -> NDArray[np.uint8]:
         raise DataError(f"{path}: cannot be {what}: {reason(error)}") from None
     planes: NDArray[np.uint8] = np.asarray(small).transpose(2, 0, 1).reshape(3072)
     return planes
+
+
+def _open(path: Path) -> IO[bytes]:
+    """Open a regular file, or what comes through standard input, up to a byte too many."""
+    if path == STDIN:
+        return io.BytesIO(sys.stdin.buffer.read(MAX_BYTES + 1))
+    return open_regular(path)
 
 
 def _small(image: Image.Image) -> Image.Image:

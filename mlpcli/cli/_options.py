@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import importlib.util
 import json
 import logging
 import math
+import shlex
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlpcli.errors import MlpcliError, printable
+from mlpcli.config import shipped
+from mlpcli.errors import ConfigError, MlpcliError, printable
+from mlpcli.files import expanded, replacing
+from mlpcli.runs import folder as runs
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -30,6 +37,23 @@ class _Share(click.FloatRange):
 
 
 SHARE = _Share(0, 1)
+
+
+class _Path(click.Path):
+    """A path whose `~` is resolved, also where no shell has done it."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Path:
+        return expanded(value)
+
+
+class _Input(_Path):
+    """A path to read, or `-` for standard input."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Path:
+        return Path("/dev/stdin") if str(value) == "-" else super().convert(value, param, ctx)
+
+
+PATH, INPUT = _Path(), _Input()
 
 
 def _complete_set(
@@ -51,18 +75,79 @@ def _complete_set(
     return items
 
 
-sets = click.option(
-    "--set",
-    "sets",
-    metavar="KEY=VALUE",
-    multiple=True,
-    shell_complete=_complete_set,
-    help="Set a key of the configuration, as in optimizer.learning_rate=0.05.",
-)
+def require(config: Path | None, example: str) -> Path:
+    """Return CONFIG; raises ConfigError where it was left out."""
+    if config is None:
+        command = click.get_current_context().command_path
+        what = command.removeprefix("mlpcli ")
+        raise ConfigError(f"{what}: CONFIG is missing", hint=f"{command} {example}")
+    return config
+
+
+@contextlib.contextmanager
+def unless_for(other: str, file: Path, load: Callable[[Path], object]) -> Iterator[None]:
+    """Wrap the reading of a file; raises ConfigError naming the `other` command that takes it."""
+    try:
+        yield
+    except ConfigError:
+        try:
+            load(file)
+        except ConfigError:
+            pass
+        else:
+            kinds = ["a configuration", "a sweep's file"]
+            expected, found = kinds if other == "sweep" else reversed(kinds)
+            hint = f"mlpcli {other} {shlex.quote(str(file))}"
+            raise ConfigError(f"{file}: found {found}, expected {expected}", hint=hint) from None
+        raise
+
+
+def _complete_config(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem[str]]:
+    """Propose files and shipped configurations, and keys after them."""
+    from click.shell_completion import CompletionItem
+
+    if ctx.params.get(param.name or ""):
+        return _complete_set(ctx, param, incomplete)
+    names = [name for name in shipped.paths() if name.startswith(incomplete)]
+    return [*map(CompletionItem, names), CompletionItem(incomplete, type="file")]
+
+
+def configuration(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command its CONFIG, as a path or None, and `sets`: typed as KEY=VALUE or by `--set`.
+
+    CONFIG may be a file, the name of a shipped configuration, or a run's folder; that of a run in
+    `runs` too.
+    """
+
+    @click.argument(
+        "words", metavar="[CONFIG] [KEY=VALUE]...", nargs=-1, shell_complete=_complete_config
+    )
+    @click.option(
+        "--set",
+        "sets",
+        metavar="KEY=VALUE",
+        multiple=True,
+        shell_complete=_complete_set,
+        help="Set a key of the configuration, as in optimizer.learning_rate=0.05.",
+    )
+    @functools.wraps(command)
+    def with_config(words: tuple[str, ...], sets: tuple[str, ...], **rest: Any) -> Any:
+        config = None
+        if words and ("=" not in words[0] or Path(words[0]).exists()):
+            config, words = Path(words[0]), words[1:]
+            if str(config) not in shipped.paths():
+                config = runs.find(INPUT.convert(config, None, None), rest.get("runs_dir"))
+        return command(config=config, sets=(*sets, *words), **rest)
+
+    return with_config
+
+
 data_dir = click.option(
     "--data-dir",
     metavar="DIR",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Data set directory.  [default: $MLPCLI_DATA_DIR, or ~/.cache/mlpcli]",
 )
 runs_dir = click.option(
@@ -70,7 +155,7 @@ runs_dir = click.option(
     metavar="DIR",
     default="runs",
     show_default=True,
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Directory in which run folders are made.",
 )
 as_json = click.option(
@@ -128,15 +213,36 @@ class _AboveBars(logging.Handler):
 
 
 @contextlib.contextmanager
-def needs(extra: str) -> Iterator[None]:
-    """Wrap the import of an optional extra; raises MlpcliError if it is not installed."""
+def needs(*packages: str) -> Iterator[None]:
+    """Wrap the import of optional packages; raises MlpcliError if one is not installed."""
     try:
         yield
     except ModuleNotFoundError as error:
         raise MlpcliError(
             f"{click.get_current_context().info_name} needs {error.name}, which is not installed",
-            hint=f"pip install 'mlpcli[{extra}]'",
+            hint=f"{_installer()} {' '.join(packages)}",
         ) from None
+
+
+def _installer() -> str:
+    """Return the command that installs packages where this program runs."""
+    folder = Path(sys.prefix)
+    if (folder / "pipx_metadata.json").exists():
+        return f"pipx inject {shlex.quote(folder.name)}"
+    if importlib.util.find_spec("pip") is None:  # an environment made by uv
+        return f"uv pip install --python {shlex.quote(sys.executable)}"
+    if Path(shutil.which("pip") or "").parent == Path(sys.executable).parent:
+        return "pip install"
+    return f"{shlex.quote(sys.executable)} -m pip install"
+
+
+def write(file: Path, content: bytes) -> None:
+    """Write a file, or to standard output if it is `-`; raises MlpcliError where it cannot be."""
+    if str(file) == "-":
+        sys.stdout.buffer.write(content)
+    else:
+        with replacing(file) as new:
+            new.write(content)
 
 
 def print_json(document: dict[str, Any]) -> None:

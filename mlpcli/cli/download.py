@@ -41,7 +41,7 @@ EVERY = 10.0  # seconds between two lines of progress, where there is no termina
     "--from",
     "from_file",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=options.PATH,
     help="Unpack an archive that is already on disk.",
 )
 @click.option("--synthetic", is_flag=True, help="Write synthetic shapes in this format instead.")

@@ -12,23 +12,23 @@ from mlpcli import environment
 from mlpcli.cli import _options as options
 from mlpcli.config.loading import load
 from mlpcli.config.settings import Config
-from mlpcli.errors import CheckFailedError, CheckpointError, ConfigError
+from mlpcli.errors import CheckFailedError, CheckpointError
 from mlpcli.gradcheck import FLAWS
 from mlpcli.runs import folder as runs
+from mlpcli.sweep import plan as sweeps
 
 if TYPE_CHECKING:
     from mlpcli.gradcheck.check import Report
 
 
 @click.command()
-@click.argument("config", required=False, type=click.Path(path_type=Path))
-@options.sets
+@options.configuration
 @options.data_dir
 @options.as_json
 @click.option(
     "--checkpoint",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=options.PATH,
     help="Check at a trained network: a .npz file, or a run's folder.",
 )
 @click.option(
@@ -57,17 +57,17 @@ def gradcheck(
     images of the configured data. Exits with 3 if one is wrong.
 
     \b
-    mlpcli gradcheck configs/note.yaml
-    mlpcli gradcheck configs/note.yaml --inject sign    # exits with 3
-    mlpcli gradcheck configs/note.yaml --checkpoint runs/note-1
+    mlpcli gradcheck note
+    mlpcli gradcheck note --inject sign    # exits with 3
+    mlpcli gradcheck note --checkpoint runs/note-1
     mlpcli gradcheck --explain
     """
     if explain:
         _explain()
         return
-    if config is None:
-        raise ConfigError("gradcheck: CONFIG is missing", hint="mlpcli gradcheck configs/note.yaml")
-    settings = runs.with_data_dir(load(config, sets), data_dir)
+    config = options.require(config, "smoke")
+    with options.unless_for("sweep", config, sweeps.load):
+        settings = runs.with_data_dir(load(config, sets), data_dir)
     environment.set_threads(settings.threads)
 
     from mlpcli.data import dataset
@@ -162,4 +162,4 @@ def _explain() -> None:
         click.echo(f"  test   {equation.test}")
     click.echo()
     click.echo("To see the note's sign climb the loss:")
-    click.echo("  mlpcli gradcheck configs/smoke.yaml --inject sign")
+    click.echo("  mlpcli gradcheck smoke --inject sign")

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import io
 import os
+import shlex
 import sys
 import traceback
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import click
 
 from mlpcli import __version__
+from mlpcli.cli._group import Group
 from mlpcli.errors import MlpcliError, in_one_line, printable
 
 COMMANDS = {
@@ -28,7 +30,7 @@ COMMANDS = {
 }
 
 
-class Commands(click.Group):
+class Commands(Group):
     """Imports a subcommand when it is called, and none for `--help`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -71,7 +73,12 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
     ctx.exit()
 
 
-@click.group(cls=Commands, no_args_is_help=False, invoke_without_command=True)
+@click.group(
+    cls=Commands,
+    no_args_is_help=False,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.option(
     "--version",
     is_flag=True,
@@ -122,8 +129,9 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911 - one return per exit cod
         return _fail(str(error), error.hint, error.exit_code)
     except click.ClickException as error:
         ctx = getattr(error, "ctx", None)
-        command = ctx.command_path if ctx else "mlpcli"
-        return _fail(error.format_message(), f"{command} --help", 2)
+        if isinstance(error, click.NoSuchOption) and (line := _as_set(error, arguments)):
+            return _fail(error.message, line, 2)
+        return _fail(error.format_message(), f"{ctx.command_path if ctx else 'mlpcli'} --help", 2)
     except SystemExit as end:  # from Click: after completion, or on a closed pipe
         return end.code if isinstance(end.code, int) else 1
     except (click.Abort, KeyboardInterrupt):
@@ -135,6 +143,23 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911 - one return per exit cod
     except Exception as error:
         message = f"a bug in mlpcli: {type(error).__name__}: {error}"
         return _fail(message, "mlpcli --debug … shows where", 1)
+
+
+def _as_set(error: click.NoSuchOption, arguments: list[str]) -> str | None:
+    """Return the command line with an option that names a key, as `--lr 0.1`, given by `--set`."""
+    from mlpcli.config.settings import ABBREVIATIONS, KEYS
+
+    name = error.option_name.lstrip("-").replace("-", "_")
+    name = ABBREVIATIONS.get(name, name)
+    keys = [key for key in KEYS if name in (key, key.rpartition(".")[2])]
+    options = error.ctx.command.params if error.ctx else []
+    if len(keys) != 1 or not any(option.name == "sets" for option in options):
+        return None
+    at = next(i for i, word in enumerate(arguments) if word.startswith(error.option_name))
+    value = [*arguments[at].split("=", 1)[1:], *arguments[at + 1 :]]
+    if not value:
+        return None
+    return shlex.join(["mlpcli", *arguments[:at], "--set", f"{keys[0]}={value[0]}", *value[1:]])
 
 
 def _fail(message: str, hint: str | None, code: int) -> int:

@@ -20,10 +20,8 @@ COLUMNS = 80
 
 
 @click.command()
-@click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.argument(
-    "images", metavar="IMAGE...", nargs=-1, required=True, type=click.Path(path_type=Path)
-)
+@click.argument("checkpoint", type=options.PATH)
+@click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=options.INPUT)
 @click.option(
     "--top",
     metavar="N",
@@ -43,8 +41,8 @@ def predict(checkpoint: Path, images: tuple[Path, ...], top: int, as_json: bool)
     The probabilities are those of the loss that trained the network. With softmax_cross_entropy
     they sum to 100%; with the others each class has an independent one, and they need not.
 
-    Needs Pillow: pip install 'mlpcli[images]'. Exits with 4 if an image cannot be read, after the
-    others are classified.
+    Needs Pillow (pip install pillow). Exits with 4 if an image cannot be read, after the others are
+    classified.
 
     \b
     mlpcli predict runs/note-1 cat.jpg
@@ -52,7 +50,7 @@ def predict(checkpoint: Path, images: tuple[Path, ...], top: int, as_json: bool)
     mlpcli predict runs/note-1/checkpoints/last.npz --json -- cat.jpg ship.png
     """
     environment.set_threads(None)
-    with options.needs("images"):
+    with options.needs("pillow"):
         from mlpcli.cifar10.images import read as read_image
     import numpy as np
 

@@ -8,19 +8,16 @@ import click
 
 from mlpcli import environment
 from mlpcli.cli import _options as options
-from mlpcli.files import replacing
 from mlpcli.runs import folder as runs
 
 
 @click.command()
-@click.argument(
-    "folders", metavar="RUN [RUN …]", nargs=-1, required=True, type=click.Path(path_type=Path)
-)
+@click.argument("folders", metavar="RUN [RUN …]", nargs=-1, required=True, type=options.PATH)
 @click.option(
     "--out",
     metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="File to write.  [default: report.html in the first folder]",
+    type=options.PATH,
+    help="File to write; -: standard output.  [default: report.html in the first folder]",
 )
 @options.data_dir
 @options.verbosity
@@ -37,12 +34,13 @@ def report(folders: tuple[Path, ...], out: Path | None, data_dir: Path | None) -
     mlpcli report runs/sweep
     """
     environment.set_threads(None)
-    with options.needs("plot"):
+    with options.needs("matplotlib", "jinja2"):
         from mlpcli.report.page import page
 
+    folders = tuple(map(runs.find, folders))
     found = [run for folder in folders for run in runs.runs_of(folder)]
-    text = page(found, data_dir)
+    content = page(found, data_dir).encode()
     out = out or folders[0] / "report.html"
-    with replacing(out) as file:
-        file.write(text.encode())
-    click.echo(f"{out}: {len(text.encode()) / 2**20:.1f} MiB; open it in a browser")
+    options.write(out, content)
+    size = f"{len(content) / 2**20:.1f} MiB"
+    click.echo(f"{out}: {size}; open it in a browser", err=str(out) == "-")

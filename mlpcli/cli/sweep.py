@@ -14,7 +14,7 @@ import click
 from mlpcli import environment
 from mlpcli.cli import _options as options
 from mlpcli.cli._progress import Bar
-from mlpcli.config.loading import values
+from mlpcli.config.loading import load, values
 from mlpcli.errors import ConfigError, printable
 from mlpcli.files import DATA_DIR
 from mlpcli.interrupts import stop_on_signal
@@ -28,8 +28,7 @@ ADDRESS = r"(tcp|tls|ucx|wss?)://\S+:\d+"
 
 
 @click.command()
-@click.argument("file", metavar="SWEEP", type=click.Path(path_type=Path))
-@options.sets
+@options.configuration
 @options.data_dir
 @options.runs_dir
 @click.option(
@@ -46,7 +45,7 @@ ADDRESS = r"(tcp|tls|ucx|wss?)://\S+:\d+"
 @options.as_json
 @options.verbosity
 def sweep(
-    file: Path,
+    config: Path | None,
     sets: tuple[str, ...],
     data_dir: Path | None,
     runs_dir: Path,
@@ -54,28 +53,32 @@ def sweep(
     scheduler: str | None,
     as_json: bool,
 ) -> None:
-    """Train all trials of SWEEP, each in a run's folder, and rank its configurations.
+    """Train all trials of a sweep, each in a run's folder, and rank its configurations.
+
+    CONFIG is a sweep's file, or the name of the shipped one; KEY=VALUE changes its base.
 
     Given again, the same command skips what is finished and goes on with what is not.
 
     \b
-    mlpcli sweep configs/sweep.yaml
-    mlpcli sweep configs/sweep.yaml --workers 2
-    mlpcli sweep configs/sweep.yaml --scheduler tcp://127.0.0.1:8786
+    mlpcli sweep sweep
+    mlpcli sweep sweep --workers 2
+    mlpcli sweep sweep --scheduler tcp://127.0.0.1:8786
     """
     if workers is not None and scheduler is not None:
         raise ConfigError("--workers and --scheduler exclude one another")
     if scheduler is not None and not re.fullmatch(ADDRESS, scheduler):
         found = printable(scheduler)
         raise ConfigError(f"--scheduler: found {found}, expected an address as in tcp://HOST:8786")
-    plan = sweeps.load(file, sets)
+    config = options.require(config, "sweep")
+    with options.unless_for("train", config, load):
+        plan = sweeps.load(config, sets)
     threads = plan.trials[0].config.threads  # as that of all others: no sweep varies it
     cores = environment.usable_cores()
     workers = workers or max(1, cores // (threads or 1))
     threads = threads or (1 if scheduler else max(1, cores // workers))
     plan = _placed(plan, threads, data_dir)
     folder = runs_dir / plan.name
-    with options.needs("sweep"):
+    with options.needs("distributed"):
         environment.set_threads(threads)  # workers of this machine inherit it
         from mlpcli.sweep import workers as cluster
 

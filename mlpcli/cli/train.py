@@ -16,6 +16,7 @@ from mlpcli.config.loading import load
 from mlpcli.errors import CheckFailedError, ConfigError
 from mlpcli.interrupts import stop_on_signal
 from mlpcli.runs import folder as runs
+from mlpcli.sweep import plan as sweeps
 
 if TYPE_CHECKING:
     from mlpcli.training.trainer import EpochResult, Progress, Training
@@ -24,14 +25,13 @@ CURVE = 48  # characters of the curve that is drawn at the end
 
 
 @click.command()
-@click.argument("config", required=False, type=click.Path(path_type=Path))
-@options.sets
+@options.configuration
 @options.data_dir
 @options.runs_dir
 @click.option(
     "--resume",
     metavar="RUN",
-    type=click.Path(path_type=Path),
+    type=options.PATH,
     help="Go on with a run's folder, or from one of its checkpoints; CONFIG may be left out.",
 )
 @click.option(
@@ -57,22 +57,22 @@ def train(
     as_json: bool,
     min_val_accuracy: float | None,
 ) -> None:
-    """Train the network that CONFIG describes.
+    """Train the network that CONFIG describes: a file, or the name of a shipped configuration.
 
     \b
-    mlpcli train configs/note.yaml
-    mlpcli train configs/fast.yaml -q
-    mlpcli train configs/momentum.yaml --set training.epochs=5 --set seed=1
-    mlpcli train --resume runs/note-1 --set training.epochs=40
+    mlpcli train note
+    mlpcli train fast -q
+    mlpcli train momentum training.epochs=5 seed=1
+    mlpcli train --resume runs/note-1 training.epochs=40
     """
     with stop_on_signal() as stop:
         run = last = None
         if resume is not None:
-            run, last = runs.run_and_checkpoint(resume)
+            run, last = runs.run_and_checkpoint(runs.find(resume, runs_dir))
             config = config or run.config_file
-        if config is None:
-            raise ConfigError("train: CONFIG is missing", hint="mlpcli train configs/smoke.yaml")
-        settings = runs.with_data_dir(load(config, sets), data_dir)
+        config = options.require(config, "smoke")
+        with options.unless_for("sweep", config, sweeps.load):
+            settings = runs.with_data_dir(load(config, sets), data_dir)
         if min_val_accuracy is not None and settings.data.val_size == 0:
             raise ConfigError("--min-val-accuracy needs a validation split: data.val_size is 0")
         environment.set_threads(settings.threads)

@@ -151,8 +151,15 @@ def run_and_checkpoint(path: Path) -> tuple[Run, Path]:
     return run, run.last
 
 
+def find(path: Path, runs_dir: Path | None = None) -> Path:
+    """Return `path`, or what `runs_dir`, by default `runs`, holds by that name if nothing else."""
+    inner = (runs_dir or Path("runs")) / path
+    return inner if not path.exists() and inner.exists() else path
+
+
 def best_of(path: Path) -> Path:
-    """Return the best checkpoint of a run's folder, or a file's path as it is."""
+    """Return the best checkpoint of the run that `find` finds, or a file's path as it is."""
+    path = find(path)
     return open_run(path).best if path.is_dir() else path
 
 

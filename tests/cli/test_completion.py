@@ -60,7 +60,7 @@ def proposed(mlpcli: Command, *words: str) -> list[str]:
 
 def test_commands_options_and_choices_are_proposed(mlpcli: Command) -> None:
     assert proposed(mlpcli, "") == list(COMMANDS)
-    assert proposed(mlpcli, "config", "") == ["schema", "show"]
+    assert proposed(mlpcli, "config", "") == ["copy", "list", "schema", "show"]
     assert proposed(mlpcli, "eval", "--sp") == ["--split"]
     assert proposed(mlpcli, "eval", "--split", "t") == ["test", "train"]
 

@@ -67,7 +67,7 @@ def test_an_odd_path_is_shown_and_read_back(mlpcli: Command, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["show"], "Missing argument 'CONFIG'"),
+        (["show"], "config show: CONFIG is missing"),
         (["show", "nowhere.yaml"], "nowhere.yaml: no such configuration file"),
         (["show", NOTE, "--set", "sede=1"], "did you mean seed?"),
         (["show", NOTE, "--set", "optimizer.nesterov=true"], "--set: optimizer.nesterov: needs"),

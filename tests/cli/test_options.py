@@ -1,0 +1,175 @@
+"""What every command accepts: names, runs, `~`, `-`, KEY=VALUE; and where its hints lead."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import CONFIGS, Command, Without
+from faults.shell import call
+
+from mlpcli.config import loading
+
+TINY = ("training.epochs=1", "model.hidden=[4]")
+
+
+@pytest.fixture
+def trained(mlpcli: Command, tmp_path: Path) -> Path:
+    """The folder `runs/smoke-1` of a short run."""
+    done = mlpcli("train", "smoke", *TINY)
+    assert done.returncode == 0, done.stderr
+    return tmp_path / "runs" / "smoke-1"
+
+
+def test_a_key_and_its_value_need_no_set(mlpcli: Command, trained: Path) -> None:
+    config = loading.load(trained)
+    assert (config.training.epochs, config.model.hidden) == (1, (4,))
+    done = mlpcli("train", "--resume", "smoke-1", "training.epochs=2", "--json")
+    assert json.loads(done.stdout)["epochs"] == 2
+    done = mlpcli("train", "smoke", "epochs")
+    assert (done.returncode, "--set epochs: expected KEY=VALUE" in done.stderr) == (2, True)
+
+
+def test_a_run_is_accepted_by_its_folder_or_its_name(mlpcli: Command, trained: Path) -> None:
+    for run in (trained, "runs/smoke-1", "smoke-1"):
+        assert mlpcli("eval", run, "--split", "val").returncode == 0
+        assert "hidden: [4]" in mlpcli("config", "show", run).stdout
+    assert mlpcli("gradcheck", "smoke-1", "--checkpoint", "smoke-1").returncode == 0
+    assert mlpcli("train", "smoke-1", "--json").returncode == 0
+    assert (trained.parent / "smoke-2").is_dir()
+
+
+def test_runs_are_found_where_the_command_puts_them(mlpcli: Command, tmp_path: Path) -> None:
+    assert mlpcli("train", "smoke", *TINY, "--runs-dir", "r").returncode == 0
+    done = mlpcli("train", "--runs-dir", "r", "--resume", "smoke-1", "training.epochs=2")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_tilde_is_the_home_folder_wherever_a_path_is_meant(
+    mlpcli: Command, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "own.yaml").write_text("base: smoke\n")
+    env = {**os.environ, "HOME": str(home)}
+    done = mlpcli("train", "~/own.yaml", *TINY, "--runs-dir=~/runs", env=env)
+    assert done.returncode == 0, done.stderr
+    assert (home / "runs" / "own-1" / "summary.json").is_file()
+    assert not (tmp_path / "~").exists()
+    assert mlpcli("eval", "~/runs/own-1", env=env).returncode == 0
+    assert mlpcli("report", "~/runs/own-1", "--out=~/page.html", env=env).returncode == 0
+    assert (home / "page.html").is_file()
+    done = mlpcli("train", "~nobody-here/x.yaml")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+
+
+def test_a_dash_is_standard_input_and_output(mlpcli: Command, trained: Path) -> None:
+    text = (CONFIGS / "smoke.yaml").read_text()
+    done = mlpcli("train", "-", *TINY, "--json", input=text)
+    assert json.loads(done.stdout)["run_dir"] == "runs/stdin-1"
+    done = mlpcli("report", "smoke-1", "--out", "-")
+    assert done.stdout.startswith("<!doctype html>")
+    assert "open it in a browser" in done.stderr
+    done = mlpcli("config", "copy", "fast", "-")
+    assert done.stdout.startswith("# yaml-language-server")
+
+
+def test_an_image_is_read_from_standard_input(mlpcli: Command, trained: Path) -> None:
+    image = b"P5 4 4 255 " + bytes(range(16))
+    (trained.parent / "a.pgm").write_bytes(image)
+    line = f"cat runs/a.pgm | {shlex.quote(sys.executable)} -m mlpcli predict smoke-1 -"
+    done = call(["sh", "-c", line], trained.parent.parent)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_file_for_another_command_is_answered_with_that_command(
+    mlpcli: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "my sweep.yaml").write_text("base: smoke\nseeds: [0, 1]\n")
+    done = mlpcli("train", "my sweep.yaml")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: my sweep.yaml: found a sweep's file, expected a configuration\n"
+        "  try: mlpcli sweep 'my sweep.yaml'\n"
+    )
+    done = mlpcli("sweep", "note")
+    assert done.stderr.endswith("expected a sweep's file\n  try: mlpcli train note\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("trian smoke training.epochs=1", "No such command 'trian'; did you mean train?"),
+        ("config lst", "No such command 'lst'; did you mean list?"),
+        ("train smoke --epochs 1 -q", "No such option '--epochs'"),
+        ("config show smoke --lr=0.2", "No such option '--lr'"),
+        ("config show smoke --batch-size 64", "No such option '--batch-size'"),
+        ("config show smoke --optimizer.momentum 0.8", "No such option '--optimizer.momentum'"),
+        ("train", "train: CONFIG is missing"),
+        ("gradcheck", "gradcheck: CONFIG is missing"),
+        ("config show", "config show: CONFIG is missing"),
+        ("train smkoe", "did you mean the shipped smoke?"),
+        ("bogus", "No such command 'bogus'"),
+        ("eval --bogus", "No such option '--bogus'"),
+        ("train smoke --bogus", "No such option '--bogus'"),
+        ("config copy smoke", "smoke.yaml: exists, and is not replaced"),
+    ],
+)
+def test_a_hint_can_be_pasted(mlpcli: Command, tmp_path: Path, line: str, message: str) -> None:
+    if "copy" in line:
+        (tmp_path / "smoke.yaml").touch()
+    done = mlpcli(*shlex.split(line))
+    assert done.returncode == 2
+    error, hint = done.stderr.splitlines()
+    assert message in error
+    command, *arguments = shlex.split(hint.removeprefix("  try: "))
+    assert command == "mlpcli"
+    again = mlpcli(*arguments)
+    assert again.returncode == 0, again.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("lr=0.1", "optimizer.learning_rate"),
+        ("epochs=2", "training.epochs"),
+        ("epsilon=1e-3", "features.epsilon or optimizer.epsilon"),
+    ],
+)
+def test_a_key_without_its_section_is_answered_with_the_whole_one(
+    mlpcli: Command, given: str, meant: str
+) -> None:
+    for arguments in (["--set", given], [given]):
+        done = mlpcli("train", "smoke", *arguments)
+        assert done.returncode == 2
+        assert f"unknown key; did you mean {meant}?" in done.stderr
+
+
+def test_h_is_help_for_every_command(mlpcli: Command) -> None:
+    for command in ([], ["train"], ["config"], ["config", "show"]):
+        assert mlpcli(*command, "-h").stdout == mlpcli(*command, "--help").stdout
+
+
+def installer(mlpcli: Command, without: Without, prefix: Path, path: str) -> str:
+    """Return the hint of a command that lacks Pillow, in an environment in the folder `prefix`."""
+    code = f"import sys; sys.prefix = {str(prefix)!r}; from mlpcli.cli.main import main; main()"
+    env = without("PIL") | {"PATH": path}
+    done = call([sys.executable, "-c", code, "predict", "x", "y"], prefix, env=env)
+    assert done.returncode == 1
+    return re.findall(r"^  try: (.*)$", done.stderr, re.MULTILINE)[0]
+
+
+def test_a_missing_package_is_installed_where_the_program_runs(
+    mlpcli: Command, without: Without, tmp_path: Path
+) -> None:
+    own = str(Path(sys.executable).parent)
+    assert installer(mlpcli, without, tmp_path, own) == "pip install pillow"
+    elsewhere = installer(mlpcli, without, tmp_path, "/usr/bin:/bin")
+    assert elsewhere == f"{sys.executable} -m pip install pillow"
+    (tmp_path / "pipx_metadata.json").touch()
+    assert installer(mlpcli, without, tmp_path, own) == f"pipx inject {tmp_path.name} pillow"

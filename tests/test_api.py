@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +221,13 @@ def test_images_have_any_of_three_shapes_and_two_kinds_of_numbers(
     np.testing.assert_array_equal(network.predict(images), expected.argmax(axis=1))
     assert network.predict_proba(images[:0]).shape == (0, 10)
     assert network.predict(images[:0]).shape == (0,)
+
+
+def test_several_threads_may_use_one_network(network: mlpcli.Classifier) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (40, 50, 3072), np.uint8)
+    with ThreadPoolExecutor(4) as threads:
+        at_once = list(threads.map(network.predict_proba, images))
+    np.testing.assert_array_equal(at_once, [network.predict_proba(each) for each in images])
 
 
 @pytest.mark.parametrize(

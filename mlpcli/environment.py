@@ -5,10 +5,13 @@ NumPy is imported inside functions: the number of threads has to be set before i
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import platform
 import sys
+import warnings
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +37,29 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def set_threads(threads: int | None) -> None:
+def set_threads(number: int | None) -> AbstractContextManager[Any]:
     """Set the threads of every BLAS that NumPy may be built on; None means every usable core.
 
-    Does nothing once NumPy is imported.
+    Once NumPy is imported, None changes nothing and a number needs threadpoolctl: without it a
+    warning says so. The context that is returned, if it is entered, undoes this on leaving.
     """
     if "numpy" not in sys.modules:
         for variable in THREAD_VARIABLES:
-            os.environ[variable] = str(threads or usable_cores())
+            os.environ[variable] = str(number or usable_cores())
+    elif number is not None and number != (found := threads()):
+        try:
+            from threadpoolctl import threadpool_limits
+        except ModuleNotFoundError:
+            warnings.warn(
+                f"NumPy was imported before mlpcli could set its threads: it has {found}, not "
+                f"{number}; pip install threadpoolctl, or set {THREAD_VARIABLES[0]}={number} "
+                f"before Python starts",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+        else:
+            return threadpool_limits(number, user_api="blas")
+    return contextlib.nullcontext()
 
 
 def describe() -> dict[str, Any]:
@@ -63,9 +81,22 @@ def describe() -> dict[str, Any]:
 
 
 def threads() -> int:
-    """Return the number of BLAS threads that is set, or of usable cores if none valid is set."""
-    value = os.environ.get(THREAD_VARIABLES[0], "")
-    return int(value) if value.isdecimal() and int(value) else usable_cores()
+    """Return the number of BLAS threads: what threadpoolctl finds in a loaded NumPy, if it can.
+
+    Else it is what the environment sets, or the number of usable cores.
+    """
+    if "numpy" in sys.modules:
+        with contextlib.suppress(ModuleNotFoundError):
+            from threadpoolctl import threadpool_info
+
+            for library in threadpool_info():  # NumPy's comes first, in the order of loading
+                if library["user_api"] == "blas":
+                    return int(library["num_threads"])
+    for variable in THREAD_VARIABLES[:2]:  # those that OpenBLAS reads, in its order
+        value = os.environ.get(variable, "")
+        if value.isdecimal() and int(value):
+            return int(value)
+    return usable_cores()
 
 
 def _processor() -> str:

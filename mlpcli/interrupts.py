@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from types import FrameType
 
@@ -50,3 +51,28 @@ def stop_on_signal() -> Iterator[StopRequest]:
     finally:
         for number, handler in zip(SIGNALS, previous, strict=True):
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def stop_on_ctrl_c() -> Iterator[StopRequest]:
+    """Yield a stop request that Ctrl-C makes, for work inside a program that is not ours.
+
+    A second Ctrl-C raises KeyboardInterrupt at once, and the first too, unless the work has set
+    `can_save`. A handler of the program's own is left alone, as are threads that cannot set one.
+    """
+    stop = StopRequest()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if stop.asked() is not None or not stop.can_save:
+            raise KeyboardInterrupt
+        stop.request(number)
+
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield stop
+        return
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

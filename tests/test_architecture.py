@@ -24,8 +24,10 @@ OUTSIDERS = {
     "PIL": {"cifar10/images"},
     "dask": {"sweep/workers"},
     "distributed": {"sweep/workers"},
+    "threadpoolctl": {"environment"},
 }
 NUMPY_FREE = (
+    "api",
     "cli.main",
     "config.json_schema",
     "config.loading",

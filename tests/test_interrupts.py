@@ -5,10 +5,11 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from mlpcli.interrupts import SIGNALS, StopRequest, stop_on_signal
+from mlpcli.interrupts import SIGNALS, StopRequest, stop_on_ctrl_c, stop_on_signal
 
 TWICE = """
 import signal, sys
@@ -50,3 +51,37 @@ def test_the_second_signal_ends_at_once_and_the_first_where_nothing_can_be_saved
     command = [sys.executable, "-c", TWICE, str(can_save)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (code, stdout, stderr)
+
+
+def test_a_second_ctrl_c_is_python_s_own_and_the_first_where_nothing_can_be_saved() -> None:
+    with pytest.raises(KeyboardInterrupt), stop_on_ctrl_c():
+        signal.raise_signal(signal.SIGINT)
+    with stop_on_ctrl_c() as stop:
+        stop.can_save = True
+        signal.raise_signal(signal.SIGINT)
+        assert stop.asked() == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_handler_of_the_program_and_a_thread_without_one_are_left_alone() -> None:
+    numbers: list[int] = []
+
+    def handler(number: int, frame: object) -> None:
+        numbers.append(number)
+
+    def asked() -> int | None:
+        with stop_on_ctrl_c() as stop:
+            stop.can_save = True
+            signal.raise_signal(signal.SIGINT)
+            return stop.asked()
+
+    previous = signal.signal(signal.SIGINT, handler)
+    try:
+        assert asked() is None
+        with ThreadPoolExecutor() as threads:
+            assert threads.submit(asked).result() is None
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    assert numbers == [signal.SIGINT, signal.SIGINT]

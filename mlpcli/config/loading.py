@@ -15,7 +15,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -299,6 +299,31 @@ def from_dict(plain: Any, origin: str) -> Config:
     """Read what `to_dict` returned, as strictly as a file; `origin` names it in errors."""
     text = yaml.safe_dump(plain, sort_keys=False)
     return build(Reader(origin, KEYS, numbered=False).read(text))
+
+
+def from_mapping(settings: Mapping[str, Any], origin: str) -> Config:
+    """Make a Config of keys, dotted or nested, over the configuration that `base` names, if any.
+
+    `base` is what `load` takes, and its name that of the result. Raises ConfigError as `load` does.
+    """
+    reader, found = Reader(origin, FILE_KEYS, numbered=False), Layer()
+    for key, value in settings.items():
+        try:
+            text = json.dumps(value, ensure_ascii=False, default=_plain)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ConfigError(f"{origin}: {shortened(str(key))}: {reason(error)}") from None
+        found |= reader.values(str(key), origin, reader.compose(text))
+    base = found.pop("base", None)
+    return build(merge(find(base.value) if base else {"name": Found("run", DEFAULT)}, found))
+
+
+def _plain(value: Any) -> Any:
+    """Return a path, or what is NumPy's, as JSON has it."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"found {type(value).__name__}, expected a number, text, list or mapping")
 
 
 def values(config: Config) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,22 +48,32 @@ def evaluate_checkpoint(
     return evaluate(model, PLAIN.loader(split, classes, BATCH_SIZE, model.network.params.dtype))
 
 
-@np.errstate(all="ignore")  # what is not finite is refused below
-def predict(checkpoint: Checkpoint, images: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the probabilities Ŷ, float64 (N, K), of uint8 images (N, 3072), in chunks.
+def predict(checkpoint: Checkpoint, images: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the probabilities Ŷ, float64 (N, K), of images as `logits` takes them.
 
     Ŷ is the loss's own: with softmax a row sums to 1, with sigmoids each class has a probability of
-    its own. Raises CheckpointError where the weights are so large that one is not finite.
+    its own. Raises CheckpointError as `logits` does.
+    """
+    T = logits(checkpoint, images).astype(np.float64)
+    count, classes = T.shape
+    with np.errstate(all="ignore"):  # a probability that underflows is 0
+        return LOSSES[checkpoint.config.loss](count, classes, np.float64).probs(T)
+
+
+@np.errstate(all="ignore")  # what is not finite is refused below
+def logits(checkpoint: Checkpoint, images: NDArray[Any]) -> NDArray[Any]:
+    """Return the logits T, (N, K), of images (N, 3072), uint8 or floats in [0, 1], in chunks.
+
+    Raises CheckpointError where the weights are so large that one is not finite.
     """
     size = min(max(len(images), 1), BATCH_SIZE)
     model = checkpoint.model(size)
-    classes = len(checkpoint.label_names)
-    loss = LOSSES[checkpoint.config.loss](size, classes, np.float64)
-    probs = np.empty((len(images), classes))
+    dtype = model.network.params.dtype
+    T = np.empty((len(images), len(checkpoint.label_names)), dtype)
     for start in range(0, len(images), size):
-        chunk = slice(start, start + size)
-        logits = model.forward(PLAIN.apply(images[chunk], model.network.params.dtype))
-        probs[chunk] = loss.probs(logits.astype(np.float64))
-    if not np.isfinite(probs).all():
+        chunk = images[start : start + size]
+        X = PLAIN.apply(chunk, dtype) if chunk.dtype == np.uint8 else chunk.astype(dtype)
+        T[start : start + size] = model.forward(X)
+    if not np.isfinite(T).all():
         raise CheckpointError("the network's logits overflow: its weights are too large")
-    return probs
+    return T

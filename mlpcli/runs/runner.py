@@ -242,7 +242,11 @@ def _run(training: Training, run: Run, reporter: Reporter, stop: StopRequest) ->
     try:
         for result in training.epochs(on_step):
             saves.epoch(result)
-            reporter.epoch(result)
+            try:
+                reporter.epoch(result)
+            except BaseException:  # what a caller's own code raises loses nothing
+                saves.try_to_save(saves.checkpoint())
+                raise
     except DivergedError as error:
         saves.save_best()
         last = run.last if run.last.exists() else "none, it was not yet saved"

@@ -257,11 +257,11 @@ def epoch_of(run: Path) -> int:
 
 
 def test_a_worker_with_other_threads_says_how_to_start_it(
-    mlpcli: Command, shapes_dir: Path, tmp_path: Path, scheduler: str
+    mlpcli: Command, without: Without, shapes_dir: Path, tmp_path: Path, scheduler: str
 ) -> None:
     sweep = ("sweep", write_sweep(tmp_path, SHORT), "--data-dir", shapes_dir)
     worker = ("worker", scheduler, "--nthreads", "1", "--no-dashboard", "--no-nanny")
-    environment = one_thread() | {"OPENBLAS_NUM_THREADS": "3"}
+    environment = without("threadpoolctl") | {"OPENBLAS_NUM_THREADS": "3"}
     with dask(*worker, cwd=tmp_path, env=environment):
         done = mlpcli(*sweep, "--scheduler", scheduler)
     assert done.returncode == 1

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -318,6 +320,47 @@ def test_options_are_what_the_chosen_optimizer_and_schedule_take() -> None:
     for schedule in (ConstantConfig(), CosineConfig(), StepConfig()):
         built = SCHEDULES[schedule.name](epochs=1, **schedule.options())
         assert vars(built).items() >= schedule.options().items()
+
+
+def test_a_mapping_says_what_a_file_and_set_say(tmp_path: Path) -> None:
+    base = tmp_path / "quick.yaml"
+    base.write_text("training: {epochs: 2, batch_size: 7}")
+    mapping = {
+        "base": base,
+        "optimizer": {"name": "adamw", "learning_rate": np.float32(0.25)},
+        "model.hidden": np.array([8, 4]),
+        "training.epochs": np.int64(3),
+        "data.dir": Path("data"),
+    }
+    sets = (
+        "optimizer={name: adamw, learning_rate: 0.25}",
+        "model.hidden=[8, 4]",
+        "training.epochs=3",
+        "data.dir=data",
+    )
+    made = config.from_mapping(mapping, "config")
+    assert made == config.load(base, sets)
+    assert (made.name, made.training.batch_size) == ("quick", 7)
+    assert config.from_mapping({}, "config") == Config(name="run")
+    assert config.from_mapping(config.to_dict(made), "config") == made
+
+
+@pytest.mark.parametrize(
+    ("mapping", "message"),
+    [
+        ({"seed": 1.0}, r"settings: seed: found 1\.0, expected a whole number"),
+        ({"training": {"epoch": 1}}, "settings: training.epoch: unknown key; did you mean"),
+        ({"seed": {1, 2}}, "settings: seed: found set, expected a number, text, list or mapping"),
+        ({"optimizer.learning_rate": math.nan}, "learning_rate: found NaN, expected a finite"),
+        ({"base": "nowhere.yaml"}, r"nowhere\.yaml: no such configuration file"),
+        ({"optimizer.beta1": 0.5}, "settings: optimizer.beta1: belongs to optimizer.name adamw"),
+        ({3: 4}, "settings: 3: unknown key"),
+    ],
+)
+def test_a_wrong_mapping_is_one_clear_line(mapping: dict[Any, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as raised:
+        config.from_mapping(mapping, "settings")
+    assert "\n" not in str(raised.value)
 
 
 def test_differences_name_the_keys_that_changed() -> None:

@@ -16,6 +16,7 @@ from mlpcli import environment
 from mlpcli.config import loading
 from mlpcli.config.settings import Config
 from mlpcli.errors import InterruptedRunError
+from mlpcli.files import expanded
 from mlpcli.interrupts import stop_on_ctrl_c
 from mlpcli.runs import folder as runs
 
@@ -42,7 +43,7 @@ def load(path: PathLike) -> Classifier:
     """
     from mlpcli.runs import checkpoint
 
-    return Classifier(checkpoint.load(runs.best_of(Path(path).expanduser())))
+    return Classifier(checkpoint.load(runs.best_of(expanded(path))))
 
 
 class Classifier:
@@ -127,9 +128,10 @@ def train(
     `threads: null` keeps the BLAS threads that the process has. Raises MlpcliError for an invalid
     configuration, missing data, a checkpoint that cannot be resumed, or a training that diverges.
     """
+    folder = expanded(runs_dir)
     run = last = None
     if resume is not None:
-        run, last = runs.run_and_checkpoint(Path(resume).expanduser())
+        run, last = runs.run_and_checkpoint(runs.find(expanded(resume), folder))
         config = run.config_file if config is None else config
     settings = runs.with_data_dir(_config(config), _path(data_dir))
 
@@ -140,7 +142,6 @@ def train(
         try:
             with stop_on_ctrl_c() as stop:
                 if run is None or last is None:
-                    folder = Path(runs_dir).expanduser()
                     summary = runner.start(settings, folder, reporter, stop)
                 else:
                     summary = runner.resume(run, last, settings, reporter, stop, strict=False)
@@ -214,7 +215,7 @@ def _labeled(data: Dataset, name: SplitName) -> LabeledImages:
 
 
 def _path(path: PathLike | None) -> Path | None:
-    return None if path is None else Path(path)
+    return None if path is None else expanded(path)
 
 
 def _config(config: object) -> Config:

@@ -30,7 +30,7 @@ def data_dir(chosen: str | Path | None) -> Path:
     return expanded(chosen)
 
 
-def expanded(path: str | Path) -> Path:
+def expanded(path: str | os.PathLike[str]) -> Path:
     """Return a path with its `~` resolved, also where no shell has done it.
 
     Raises ConfigError where there is no such user.

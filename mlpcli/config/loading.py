@@ -314,6 +314,7 @@ def from_mapping(settings: Mapping[str, Any], origin: str) -> Config:
             raise ConfigError(f"{origin}: {shortened(str(key))}: {reason(error)}") from None
         found |= reader.values(str(key), origin, reader.compose(text))
     base = found.pop("base", None)
+    found = placed(found, Path())
     return build(merge(find(base.value) if base else {"name": Found("run", DEFAULT)}, found))
 
 

@@ -180,7 +180,8 @@ def _pixels(value: Any, path: Path) -> Images:
 def _read_bytes(path: Path, limit: int) -> bytes:
     with reading(path, DataError):
         if not path.exists():
-            raise DataError(f"{path}: missing", hint="mlpcli download --force fetches it again")
+            again = f"mlpcli download --force --data-dir {shlex.quote(str(path.parents[1]))}"
+            raise DataError(f"{path}: missing", hint=again)
         with open_regular(path) as file:
             data = file.read(limit + 1)
     if len(data) > limit:

@@ -78,8 +78,8 @@ def download(
         else:
             return part.rename(archive)
     raise DataError(
-        f"{source.file_name}: could not be fetched: {'; '.join(problems.values())}",
-        hint="run it again to resume, or name a mirror with --url",
+        f"{source.file_name}: could not be fetched: {'; '.join(problems.values())}; "
+        "the same command resumes, and --url names a mirror"
     )
 
 

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import os
 import re
+import shlex
 import shutil
 import urllib.parse
 from collections.abc import Callable
@@ -50,12 +51,17 @@ def install(
         try:
             return *verify(data_dir), False
         except DataError as error:
-            raise DataError(str(error), hint="--force replaces what is there") from None
+            source_options = (
+                ["--synthetic"] if shapes else ["--from", from_file] if from_file else []
+            )
+            raise DataError(
+                str(error), hint=_download(data_dir, "--force", *source_options)
+            ) from None
     path = from_file or data_dir / source.file_name
     if offline and not (shapes or from_file or path.exists()):
         raise DataError(
             f"{data_dir}: holds neither a data set nor {path.name}, and --offline fetches nothing",
-            hint="leave out --offline, or name an archive with --from",
+            hint=_download(data_dir),
         )
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
@@ -170,6 +176,11 @@ def _clear(staging: Path, final: Path) -> None:
     shutil.rmtree(staging, ignore_errors=True)
 
 
+def _download(data_dir: Path, *options: str | Path) -> str:
+    """Return the command that downloads to this directory."""
+    return shlex.join(["mlpcli", "download", *map(str, options), "--data-dir", str(data_dir)])
+
+
 def _check(path: Path, source: Source) -> None:
     """Raise DataError unless the archive at `path` has the expected digest."""
     if path.exists() and not path.is_file():
@@ -180,6 +191,5 @@ def _check(path: Path, source: Source) -> None:
     found = file_sha256(path)
     if found != source.sha256:
         raise DataError(
-            f"{path}: its SHA-256 is {found}, expected {source.sha256}",
-            hint=f"--sha256 {found}, if this is the archive you mean",
+            f"{path}: its SHA-256 is {found}, expected {source.sha256}; --sha256 accepts another"
         )

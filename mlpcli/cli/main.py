@@ -142,7 +142,7 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911 - one return per exit cod
         return _fail("out of memory", None, 1)
     except Exception as error:
         message = f"a bug in mlpcli: {type(error).__name__}: {error}"
-        return _fail(message, "mlpcli --debug … shows where", 1)
+        return _fail(message, shlex.join(["mlpcli", "--debug", *arguments]), 1)
 
 
 def _as_set(error: click.NoSuchOption, arguments: list[str]) -> str | None:

@@ -13,6 +13,7 @@ import json
 import math
 import os
 import re
+import shlex
 import zipfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -93,15 +94,21 @@ def load(path: Path) -> Checkpoint:
     try:
         return _load(path)
     except CheckpointError as error:
-        raise CheckpointError(str(error), hint=_valid_neighbour(path)) from None
+        raise _with_valid_neighbour(error, path) from None
 
 
-def _valid_neighbour(path: Path) -> str | None:
+def _with_valid_neighbour(error: CheckpointError, path: Path) -> CheckpointError:
+    """Return the error with what a valid checkpoint beside the invalid one can be used for."""
+    resumable = CHECKPOINTS[:2]
     for other in (path.with_name(name) for name in CHECKPOINTS if name != path.name):
         with contextlib.suppress(CheckpointError):
             saved = _load(other)
-            return f"{other}, which is valid: epoch {saved.epoch}, step {saved.step}"
-    return None
+            use = "train --resume" if {path.name, other.name} <= {*resumable} else "eval"
+            return CheckpointError(
+                f"{error}; {other.name} is valid: epoch {saved.epoch}, step {saved.step}",
+                hint=f"mlpcli {use} {shlex.quote(str(other))}",
+            )
+    return error
 
 
 def _load(path: Path) -> Checkpoint:

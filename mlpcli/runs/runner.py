@@ -250,7 +250,10 @@ def _run(training: Training, run: Run, reporter: Reporter, stop: StopRequest) ->
     except DivergedError as error:
         saves.save_best()
         last = run.last if run.last.exists() else "none, it was not yet saved"
-        raise DivergedError(f"{error}; last good checkpoint: {last}", hint=error.hint) from None
+        smaller = training.config.optimizer.learning_rate / 10
+        retry = ["mlpcli", "train", str(run.folder), f"optimizer.learning_rate={smaller:g}"]
+        message = f"{error}; last good checkpoint: {last}"
+        raise DivergedError(message, hint=shlex.join(retry)) from None
     summary = _summary(training, run)
     run.write_summary(summary)
     return summary

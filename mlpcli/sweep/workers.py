@@ -85,8 +85,8 @@ def remote(address: str) -> Iterator[Client]:
         client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
         raise MlpcliError(
-            f"--scheduler {address}: no Dask scheduler answers there",
-            hint="dask scheduler, and on each machine: dask worker tcp://HOST:8786 --nthreads 1",
+            f"--scheduler {address}: no Dask scheduler answers there; start one with "
+            f"`dask scheduler`, and on each machine `dask worker {address} --nthreads 1`"
         ) from error
     with client:
         yield client

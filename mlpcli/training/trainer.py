@@ -198,10 +198,7 @@ class Training:
 
     def _diverged(self, what: str, learning_rate: float) -> DivergedError:
         at = f"epoch {self.progress.epoch + 1}, step {self.progress.step + 1}"
-        return DivergedError(
-            f"training diverged: {what} at {at}, learning rate {learning_rate:g}",
-            hint="a smaller optimizer.learning_rate or a schedule.warmup_epochs may help",
-        )
+        return DivergedError(f"training diverged: {what} at {at}, learning rate {learning_rate:g}")
 
     # What a checkpoint holds.
 

@@ -111,7 +111,7 @@ def test_offline_takes_what_is_there_and_asks_nobody(
         assert done.returncode == 4
         assert done.stderr.splitlines() == [
             f"error: data: holds neither a data set nor {NAME}, and --offline fetches nothing",
-            "  try: leave out --offline, or name an archive with --from",
+            "  try: mlpcli download --data-dir data",
         ]
         assert not (tmp_path / "data").exists()
         (tmp_path / "data").mkdir()

@@ -337,7 +337,7 @@ WRONG = [
     (["download", "--url", "ftp://x"], 2, "expected an address as in http"),
     (["download", "--url", "http://[::1"], 2, "expected an address as in http"),
     (["download", "--url", "http://x:port/"], 2, "expected an address as in http"),
-    (["download", "--data-dir", "corrupt"], 4, "--force replaces what is there"),
+    (["download", "--data-dir", "corrupt"], 4, "try: mlpcli download --force --data-dir corrupt"),
     (["download", "--synthetic", "--data-dir", "corrupt"], 4, "batches.meta: not a CIFAR-10 batch"),
     (["download", "--data-dir", "~nobody-here/x"], 2, "~nobody-here/x"),
     (["train", NOTE, "--min-val-accuracy", "nan"], 2, "nan is not in the range"),

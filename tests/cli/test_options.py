@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import shlex
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
 from conftest import CONFIGS, Command, Without
 from faults.shell import call
+from servers import Sends, serving
 
+from mlpcli.cifar10 import batches
+from mlpcli.cifar10.mirrors import OFFICIAL
 from mlpcli.config import loading
 
 TINY = ("training.epochs=1", "model.hidden=[4]")
@@ -173,3 +178,53 @@ def test_a_missing_package_is_installed_where_the_program_runs(
     assert elsewhere == f"{sys.executable} -m pip install pillow"
     (tmp_path / "pipx_metadata.json").touch()
     assert installer(mlpcli, without, tmp_path, own) == f"pipx inject {tmp_path.name} pillow"
+
+
+def follow(mlpcli: Command, done: object, code: int, *more: object, **options: object) -> None:
+    """Paste the hint of a call that failed with `code`, with `more`; it must succeed."""
+    assert done.returncode == code, done.stderr
+    command, *arguments = shlex.split(re.findall(r"^  try: (.*)$", done.stderr, re.MULTILINE)[0])
+    assert command == "mlpcli"
+    again = mlpcli(*arguments, *more, **options)
+    assert again.returncode == 0, again.stderr
+
+
+def test_the_hint_of_missing_data_fetches_them(
+    mlpcli: Command, shapes_dir: Path, tmp_path: Path
+) -> None:
+    archive = tmp_path / OFFICIAL.file_name
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(shapes_dir / batches.PYTHON_FOLDER, batches.PYTHON_FOLDER)
+    content = archive.read_bytes()
+    train = ("train", "note", "data.val_size=50", *TINY, "--data-dir", "my data")
+    with serving(Sends(content)) as server:
+        digest = ("--sha256", hashlib.sha256(content).hexdigest())  # it is not the official one
+        env = {**os.environ, "MLPCLI_CIFAR10_URL": server.url}
+        follow(mlpcli, mlpcli(*train), 4, *digest, env=env)
+        assert mlpcli(*train).returncode == 0
+        (tmp_path / "my data" / batches.PYTHON_FOLDER / "data_batch_3").unlink()
+        follow(mlpcli, mlpcli(*train), 4, *digest, env=env)
+        assert mlpcli(*train).returncode == 0
+        follow(mlpcli, mlpcli("download", "--offline", "--data-dir", "other"), 4, *digest, env=env)
+
+
+def test_the_hint_at_a_corrupt_data_set_replaces_it(mlpcli: Command, tmp_path: Path) -> None:
+    folder = tmp_path / "data" / batches.PYTHON_FOLDER
+    folder.mkdir(parents=True)
+    (folder / "batches.meta").write_bytes(b"garbage")
+    follow(mlpcli, mlpcli("download", "--synthetic", "--data-dir", "data"), 4)
+
+
+def test_the_hint_at_a_corrupt_checkpoint_uses_the_valid_one(
+    mlpcli: Command, trained: Path
+) -> None:
+    assert mlpcli("train", "--resume", trained, "training.epochs=3").returncode == 0
+    (trained / "checkpoints" / "last.npz").write_bytes(b"PK")
+    follow(mlpcli, mlpcli("train", "--resume", trained, "training.epochs=4"), 5)
+    (trained / "checkpoints" / "best.npz").write_bytes(b"PK")
+    follow(mlpcli, mlpcli("eval", trained), 5)
+
+
+def test_the_hint_at_a_divergence_trains_with_a_smaller_rate(mlpcli: Command) -> None:
+    wild = ("optimizer.learning_rate=0.5", "model.activation=relu", "model.hidden=[64]")
+    follow(mlpcli, mlpcli("train", "smoke", *wild), 6)

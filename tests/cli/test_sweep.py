@@ -359,9 +359,8 @@ def test_where_no_scheduler_answers_it_says_so_soon(mlpcli: Command, tmp_path: P
     done = mlpcli("sweep", write_sweep(tmp_path, SHORT), "--scheduler", address)
     assert time.monotonic() - start < 10
     assert done.returncode == 1
-    first, hint = done.stderr.splitlines()
-    assert first == f"error: --scheduler {address}: no Dask scheduler answers there"
-    assert "dask scheduler" in hint
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: --scheduler {address}: no Dask scheduler answers there; start")
 
 
 def test_where_dask_is_missing_it_names_the_extra(

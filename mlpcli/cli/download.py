@@ -14,6 +14,7 @@ import click
 from mlpcli import files
 from mlpcli.cifar10.mirrors import VARIABLE
 from mlpcli.cli import _options as options
+from mlpcli.cli._progress import Bar
 from mlpcli.errors import ConfigError
 
 EVERY = 10.0  # seconds between two lines of progress, where there is no terminal
@@ -121,10 +122,21 @@ def _no_progress(*_: object) -> contextlib.nullcontext[Callable[[int], object]]:
 @contextlib.contextmanager
 def _bar(host: str, start: int, total: int | None) -> Iterator[Callable[[int], object]]:
     """Show progress, speed and time left as a bar; the speed is that of the new bytes."""
-    from tqdm import tqdm
+    with Bar() as bar:
+        bar.unit, bar.unit_scale = "B", True
+        bar.layout = "{desc} {percentage:3.0f}% |{bar}| {n_fmt}B, {rate_fmt}, {remaining} left"
+        if total is None:
+            bar.layout = "{desc} {n_fmt}B, {rate_fmt}"
+        bar.begin(total, start)
+        done = start
 
-    with tqdm(desc=host, initial=start, total=total, unit="B", unit_scale=True, leave=False) as bar:
-        yield bar.update
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            if bar.is_due:
+                bar.advance(done, desc=host)
+
+        yield advance
 
 
 @contextlib.contextmanager

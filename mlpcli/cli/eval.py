@@ -9,6 +9,7 @@ import click
 
 from mlpcli import environment
 from mlpcli.cli import _options as options
+from mlpcli.cli._progress import Bar
 from mlpcli.cli._terminal import bar
 from mlpcli.errors import CheckFailedError
 
@@ -54,7 +55,9 @@ def evaluate(
     from mlpcli.runs.inference import evaluate_checkpoint
 
     saved = checkpoints.load(runs.best_of(checkpoint))
-    result = evaluate_checkpoint(saved, split, data_dir)
+    with Bar() as bar:
+        bar.status(f"evaluating on the {split} images")
+        result = evaluate_checkpoint(saved, split, data_dir)
     if as_json:
         options.print_json(_document(split, result, saved.label_names))
     else:

@@ -10,6 +10,7 @@ import click
 
 from mlpcli import environment
 from mlpcli.cli import _options as options
+from mlpcli.cli._progress import Bar
 from mlpcli.config.loading import load
 from mlpcli.config.settings import Config
 from mlpcli.errors import CheckFailedError, CheckpointError
@@ -82,7 +83,9 @@ def gradcheck(
             raise CheckpointError(f"{checkpoint}: is not the network that {config} describes")
         model = saved.model(IMAGES)
     flaw = None if inject is None else flaws.named(inject)
-    report = check(settings, dataset.load_train_val(settings.data), model, flaw)
+    with Bar() as bar:
+        bar.status("reading the images")
+        report = check(settings, dataset.load_train_val(settings.data), model, flaw, bar.status)
     if as_json:
         options.print_json(_document(report))
     else:

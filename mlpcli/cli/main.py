@@ -91,8 +91,7 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
 @click.pass_context
 def cli(ctx: click.Context, debug: bool) -> None:
     """Train plain neural networks on CIFAR-10, every gradient checked."""
-    if os.environ.get("NO_COLOR"):
-        ctx.color = False
+    ctx.color = _color()
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 
@@ -145,6 +144,13 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911 - one return per exit cod
         return _fail(message, shlex.join(["mlpcli", "--debug", *arguments]), 1)
 
 
+def _color() -> bool | None:
+    """Whether output is coloured; None: on a terminal. NO_COLOR counts more than FORCE_COLOR."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    return True if os.environ.get("FORCE_COLOR") else None
+
+
 def _as_set(error: click.NoSuchOption, arguments: list[str]) -> str | None:
     """Return the command line with an option that names a key, as `--lr 0.1`, given by `--set`."""
     from mlpcli.config.settings import ABBREVIATIONS, KEYS
@@ -163,7 +169,7 @@ def _as_set(error: click.NoSuchOption, arguments: list[str]) -> str | None:
 
 
 def _fail(message: str, hint: str | None, code: int) -> int:
-    color = False if os.environ.get("NO_COLOR") else None
+    color = _color()
     with contextlib.suppress(OSError):  # the exit code still tells it
         click.secho("error: ", fg="red", nl=False, err=True, color=color)
         click.echo(printable(message), err=True)

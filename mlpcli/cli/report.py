@@ -8,6 +8,7 @@ import click
 
 from mlpcli import environment
 from mlpcli.cli import _options as options
+from mlpcli.cli._progress import Bar
 from mlpcli.runs import folder as runs
 
 
@@ -39,7 +40,9 @@ def report(folders: tuple[Path, ...], out: Path | None, data_dir: Path | None) -
 
     folders = tuple(map(runs.find, folders))
     found = [run for folder in folders for run in runs.runs_of(folder)]
-    content = page(found, data_dir).encode()
+    with Bar() as bar:
+        bar.status("evaluating on the test images, and drawing")
+        content = page(found, data_dir).encode()
     out = out or folders[0] / "report.html"
     options.write(out, content)
     size = f"{len(content) / 2**20:.1f} MiB"

@@ -109,10 +109,11 @@ def _placed(plan: Sweep, threads: int, data_dir: Path | None) -> Sweep:
 class _Bar(Bar):
     """A bar over the trials, and a line for each that ends."""
 
-    unit = "trial"
+    layout = "{n_fmt}/{total_fmt} trials |{bar}|"
 
     def start(self, count: int, waiting: int) -> None:
         self.begin(count, count - waiting)
+        self.bar.refresh()
         if waiting < count:
             self.say(f"{count - waiting} of {count} trials are finished already")
 
@@ -126,8 +127,8 @@ class _Bar(Bar):
             self.warn(f"{folder} failed: {outcome.error} ({entry.trial})")
         else:
             self.say(f"{folder}  val {outcome.summary['val_accuracy']:.2%}  {entry.trial}")
-        self.bar.update()
-        self.bar.refresh()  # the line has cleared it, and the next may be minutes away
+        self.bar.bar_format = f"{self.layout} {{remaining}} left"
+        self.advance(self.bar.n + 1)
 
 
 def _print(plan: Sweep, folder: Path, entries: list[Entry], as_json: bool) -> None:

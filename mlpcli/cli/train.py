@@ -96,8 +96,9 @@ def train(
 
 
 class _Bar(Bar):
-    """A bar over the images of the whole run, and a line an epoch."""
+    """A bar over the images of the whole run, and a line per epoch."""
 
+    layout = "{desc} {percentage:3.0f}% |{bar}| {remaining} left{postfix}, {rate_fmt}"
     unit, unit_scale = "img", True
 
     def start(self, training: Training) -> None:
@@ -109,13 +110,15 @@ class _Bar(Bar):
         return progress.epoch * self.images + progress.position
 
     def step(self, progress: Progress) -> None:
-        if self.bar.disable:
+        if not self.is_due:
             return
-        self.bar.set_description(f"epoch {progress.epoch + 1}/{self.epochs}", refresh=False)
         loss = progress.loss_sum / progress.position
         accuracy = progress.correct / progress.position
-        self.bar.set_postfix_str(f"loss {loss:.4f}, accuracy {accuracy:.1%}", refresh=False)
-        self.bar.update(self._done(progress) - self.bar.n)
+        self.advance(
+            self._done(progress),
+            desc=f"epoch {progress.epoch + 1}/{self.epochs}",
+            postfix=f"loss {loss:.4f}, accuracy {accuracy:.1%}",
+        )
 
     def epoch(self, result: EpochResult) -> None:
         val = best = ""

@@ -155,16 +155,19 @@ def check(
     dataset: Dataset,
     saved: Model | None = None,
     flaw: Callable[[Model], None] | None = None,
+    status: Callable[[str], None] = lambda text: None,
 ) -> Report:
     """Check the configured network and loss on a few of the configured training images.
 
     At initial weights, with biases drawn too, since a bias of zero can hide an error; or at a saved
-    model on pixels, made for at least IMAGES examples. `flaw` breaks the gradient first.
+    model on pixels, made for at least IMAGES examples. `flaw` breaks the gradient first. `status`
+    is told what is being done.
     """
     rng = np.random.default_rng(config.seed)
     train, classes = dataset.splits["train"], len(dataset.label_names)
     rows = rng.choice(train.rows, min(IMAGES, len(train)), replace=False)
     dtype = np.dtype(config.training.dtype)
+    status("fitting the features")
     fitted = features.PLAIN if saved else features.fit(config.features, train)
     X = fitted.apply(train.images[rows], dtype)
     Y = np.eye(classes, dtype=dtype)[train.labels[rows]]
@@ -177,7 +180,7 @@ def check(
         for name, view in model.network.named_params.items():
             if name.startswith("b"):
                 view[...] = rng.normal(0, 0.1, view.shape)
-    return check_problem(make_problem(model, X, Y, flaw), rng)
+    return check_problem(make_problem(model, X, Y, flaw), rng, status)
 
 
 def make_problem(
@@ -195,7 +198,11 @@ def make_problem(
 
 
 @np.errstate(all="ignore")  # what is not finite is named in the report
-def check_problem(problem: Problem, rng: np.random.Generator) -> Report:
+def check_problem(
+    problem: Problem,
+    rng: np.random.Generator,
+    status: Callable[[str], None] = lambda text: None,
+) -> Report:
     """Check every tensor of the problem's model at its present parameters."""
     model, X, Y = problem.model, problem.X, problem.Y
     network = model.network
@@ -209,11 +216,12 @@ def check_problem(problem: Problem, rng: np.random.Generator) -> Report:
     in_training_dtype = training_model.network.named_grads
 
     checker = _Checker(model, X, Y, rng)
-    tensors = [
-        checker.check(name, gradient, in_training_dtype[name])
-        for name, gradient in gradients.items()
-    ]
+    tensors: list[TensorCheck] = []
+    for name, gradient in gradients.items():
+        status(f"checking {name}, {len(tensors) + 1} of {len(gradients)} tensors")
+        tensors.append(checker.check(name, gradient, in_training_dtype[name]))
     if not all(tensor.passed for tensor in tensors):
+        status("finding the likely reason")
         diagnosis = Diagnosis(model, X, Y)
         tensors = [_with_reason(tensor, gradients[tensor.name], diagnosis) for tensor in tensors]
 

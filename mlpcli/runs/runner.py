@@ -36,6 +36,7 @@ MAY_CHANGE = UNLEARNED | {"training.epochs", "training.patience"}
 class Reporter(Protocol):
     """Shows a training as it goes."""
 
+    def status(self, text: str) -> None: ...
     def start(self, training: Training) -> None: ...
     def step(self, progress: Progress) -> None: ...
     def epoch(self, result: EpochResult) -> None: ...
@@ -47,7 +48,7 @@ def start(config: Config, runs_dir: Path, reporter: Reporter, stop: StopRequest)
 
     Raises DataError, DivergedError, and InterruptedRunError after a signal, with the state saved.
     """
-    training = Training(config, load_train_val(config.data))
+    training = _prepared(config, load_train_val, reporter)
     run = runs.create(runs_dir, config.name)
     with locked(run.folder):
         return _run(training, run, reporter, stop)
@@ -79,7 +80,7 @@ def resume(
             log.debug("%s: resuming at epoch %s, step %s", last, saved.epoch, f"{saved.step:,}")
             _require_same_config(saved, config, last)
             _compare_environments(saved, last, reporter, strict)
-        training = Training(config, read(config.data))
+        training = _prepared(config, read, reporter)
         if saved is not None:
             was, now = saved.data_digest, training.dataset.digest
             if was != now:
@@ -93,6 +94,17 @@ def resume(
             if last.resolve() != run.last.resolve():
                 last.replace(run.last)  # the user chose it, the last being corrupt
         return _run(training, run, reporter, stop)
+
+
+def _prepared(
+    config: Config, read: Callable[[DataConfig], Dataset], reporter: Reporter
+) -> Training:
+    """Read the images and return the training on them, saying what takes time."""
+    reporter.status("reading CIFAR-10" if config.data.name == "cifar10" else "generating shapes")
+    dataset = read(config.data)
+    if config.features.name == "pca":
+        reporter.status(f"fitting {config.features.components} principal components")
+    return Training(config, dataset)
 
 
 def _load(run: Run, last: Path) -> Checkpoint | None:

@@ -210,6 +210,8 @@ class _Reporter:
         self.stop = StopRequest()
         self.tasks, self.key = get_worker().state.tasks, get_worker().get_current_task()
 
+    def status(self, text: str) -> None: ...
+
     def start(self, training: Any) -> None: ...
 
     def step(self, progress: Any) -> None:

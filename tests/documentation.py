@@ -1,8 +1,9 @@
-"""Writes what the README takes from the code: the commands, the keys, tables of what was measured.
+"""The pages of the documentation, and the parts of them that come from the code.
 
-    python tests/readme.py     (make docs)
+    python tests/documentation.py     (make docs)
 
-Each part stands between `<!-- name -->` and `<!-- /name -->`.
+Such a part is between `<!-- name -->` and `<!-- /name -->`: the commands, the keys, the shipped
+configurations, and the tables of what was measured.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ import click
 from mlpcli.cli.main import cli
 from mlpcli.config.settings import KEYS
 
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
 WIDTH = 94  # characters of a line of help
 Commands = Iterator[tuple[str, click.Command, click.Context]]
 
@@ -38,10 +41,9 @@ def all_commands(group: click.Group = cli, parent: click.Context | None = None) 
 
 
 def commands() -> str:
-    """What `--help` says of each command, folded."""
-    return "\n".join(
-        f"<details>\n<summary><code>{name}</code>: {command.get_short_help_str(100)}</summary>\n\n"
-        f"```text\n{command.get_help(context)}\n```\n\n</details>"
+    """What `--help` says of each command."""
+    return "\n\n".join(
+        f"## {name}\n\n```text\n{command.get_help(context)}\n```"
         for name, command, context in all_commands()
     )
 
@@ -55,37 +57,51 @@ def keys() -> str:
     return "\n".join(rows)
 
 
-def _measured(name: str) -> Callable[[], str]:
+def configurations() -> str:
+    """A row per shipped configuration: the first sentence of its file."""
+    rows = ["| name | what it is |", "|---|---|"]
+    for path in sorted((ROOT / "configs").glob("*.yaml")):
+        _, first, *_ = path.read_text().splitlines()
+        rows.append(f"| `{path.stem}` | {first.removeprefix('# ')} |")
+    return "\n".join(rows)
+
+
+def _measured(program: str, table: str = "table") -> Callable[[], str]:
     """A table of figures, as the program that measured them recorded them."""
 
-    def table() -> str:
-        program = importlib.import_module(name)
-        text: str = program.table(json.loads(program.RESULTS.read_text()))
+    def written() -> str:
+        module = importlib.import_module(program)
+        text: str = getattr(module, table)(json.loads(module.RESULTS.read_text()))
         return text
 
-    return table
+    return written
 
 
 PARTS: dict[str, Callable[[], str]] = {
+    "accuracies": _measured("results", "short_table"),
     "results": _measured("results"),
     "ablation": _measured("ablation"),
     "sweep": _measured("sweep"),
+    "configurations": configurations,
     "keys": keys,
     "commands": commands,
 }
 
 
 def written(text: str) -> str:
-    """Return the README's text with every part as it should be."""
+    """Return a page's text with the parts that it has as they should be."""
     for name, part in PARTS.items():
-        start, end = f"<!-- {name} -->\n", f"\n<!-- /{name} -->"
-        if text.count(start) != 1 or text.count(end) != 1:
-            sys.exit(f"README.md: expected one part between {start.strip()} and {end.strip()}")
-        before, _, rest = text.partition(start)
-        text = before + start + part() + end + rest.partition(end)[2]
+        start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+        if start in text:
+            before, _, rest = text.partition(start)
+            _, found, after = rest.partition(end)
+            if not found:
+                sys.exit(f"expected {end} after {start.strip()}")
+            text = before + start + part() + "\n" + end + after
     return text
 
 
 if __name__ == "__main__":
-    sys.path.append(str(README.parent / "benchmarks"))
-    README.write_text(written(README.read_text()))
+    sys.path.append(str(ROOT / "benchmarks"))
+    for page in PAGES:
+        page.write_text(written(page.read_text()))

@@ -3,9 +3,9 @@
     MLPCLI_DATA_DIR=… python benchmarks/results.py [--seeds 5] [CONFIG …]     (make results)
     python benchmarks/results.py --show                print the table, draw the learning curves
 
-Writes results.json. Each run is `mlpcli train CONFIG` and then, once, `mlpcli eval` on the test split. Nothing is chosen
-here: the configurations are as they stand. Those that train on all 50,000 images are trained once
-more with 5,000 of them held out, for the curve and the validation accuracy.
+Writes results.json. Each run is `mlpcli train CONFIG` and then, once, `mlpcli eval` on the test
+split. Nothing is chosen here: the configurations are as they stand. Those that train on all 50,000
+images are trained once more with 5,000 of them held out, for the curve and the validation accuracy.
 """
 
 from __future__ import annotations
@@ -90,13 +90,13 @@ def percent(values: list[float]) -> str:
 
 def table(results: dict[str, Any]) -> str:
     lines = [
-        "| command | epochs | validation % | test % | whole process, s | images/s | memory, MiB |",
+        "| configuration | epochs | validation % | test % | whole process, s | images/s | memory, MiB |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, found in results.items():
         column = {key: [run[key] for run in found["runs"]] for key in found["runs"][0]}
         lines.append(
-            f"| `mlpcli train {name}` | {max(column['epochs'])} "
+            f"| `{name}` | {max(column['epochs'])} "
             f"| {100 * found['validated']['val_accuracy']:.2f} | {percent(column['test'])} "
             f"| {statistics.median(column['process_seconds']):.1f} "
             f"| {statistics.median(column['images_per_second']):,.0f} "

@@ -22,7 +22,7 @@ from mlpcli.config.settings import KEYS
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
-WIDTH = 94  # characters of a line of help
+WIDTH = 80  # characters of a line of help: what a block on the site shows
 Commands = Iterator[tuple[str, click.Command, click.Context]]
 
 

@@ -90,7 +90,7 @@ def percent(values: list[float]) -> str:
 
 def table(results: dict[str, Any]) -> str:
     lines = [
-        "| configuration | epochs | validation % | test % | whole process, s | images/s | memory, MiB |",
+        "| name | epochs | validation % | test % | whole process, s | images/s | memory, MiB |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, found in results.items():

@@ -3,10 +3,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check torture bench results pictures docs docs-serve clean
+.PHONY: help install demo test check torture bench results pictures docs clean
 
 help:  ## List the targets.
-	@sed -n 's/^\([a-z-]*\):.*##/\1	/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z]*\):.*##/\1	/p' $(MAKEFILE_LIST) | expand -t 10
 
 install: $(VENV)/installed  ## Install mlpcli into .venv.
 
@@ -51,9 +51,6 @@ pictures: $(VENV)/test-installed  ## Train on CIFAR-10, and make the pictures of
 
 docs: $(VENV)/test-installed  ## Write what the pages take from the code and the measurements.
 	$(BIN)/python tests/documentation.py
-
-docs-serve: $(VENV)/test-installed  ## Show the documentation as a site.
-	$(BIN)/mkdocs serve -f .mkdocs.yml
 
 clean:  ## Remove what the targets made, but not the runs.
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

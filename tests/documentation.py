@@ -3,7 +3,7 @@
     python tests/documentation.py     (make docs)
 
 Such a part is between `<!-- name -->` and `<!-- /name -->`: the commands, the keys, the shipped
-configurations, and the tables of what was measured.
+configurations, the layers of packages, and the tables of what was measured.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -66,6 +67,13 @@ def configurations() -> str:
     return "\n".join(rows)
 
 
+def layers() -> str:
+    """The layers of packages, each of which imports from those below, as import-linter has them."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    (contract,) = project["tool"]["importlinter"]["contracts"]
+    return "\n".join(["```text", *contract["layers"], "```"])
+
+
 def _measured(program: str, table: str = "table") -> Callable[[], str]:
     """A table of figures, as the program that measured them recorded them."""
 
@@ -84,6 +92,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "sweep": _measured("sweep"),
     "configurations": configurations,
     "keys": keys,
+    "layers": layers,
     "commands": commands,
 }
 

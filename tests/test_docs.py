@@ -113,6 +113,7 @@ def after_quickstart(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Pa
     return home
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=by_name)
 def test_every_block_of_a_page_runs(
     page: Path, tmp_path: Path, data: Path, request: pytest.FixtureRequest
@@ -174,6 +175,7 @@ def words(printed: str) -> list[str]:
     return [" ".join(re.findall(r"\w+", line)) for line in text.splitlines()]
 
 
+@pytest.mark.slow
 def test_five_lines_of_numpy_classify_an_image(
     after_quickstart: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -236,6 +238,12 @@ def test_make_targets_programs_and_extras_exist(page: Path) -> None:
         assert extra in project["optional-dependencies"]
 
 
+def test_every_package_is_described() -> None:
+    text = (DOCS / "architecture.md").read_text()
+    for module in (ROOT / "mlpcli").glob("*/__init__.py"):
+        assert f"| `mlpcli/{module.parent.name}` |" in text
+
+
 def test_exit_codes_are_those_of_the_errors() -> None:
     documented = set(re.findall(r"^\| (\d) \|", (DOCS / "ci.md").read_text(), re.MULTILINE))
     raised = {value.exit_code for value in vars(errors).values() if hasattr(value, "exit_code")}
@@ -272,7 +280,7 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
 def test_every_page_is_in_the_readme_and_in_the_site() -> None:
     readme, site = README.read_text(), (ROOT / ".mkdocs.yml").read_text()
     for page in DOCS.glob("*.md"):
-        assert f"](docs/{page.name})" in readme
+        assert f"docs/{page.name})" in readme
         assert f": {page.name}\n" in site
 
 

@@ -46,11 +46,11 @@ bench: install  ## Time one training step beside its limit and its peers.
 results: $(VENV)/plot-installed  ## Train every configuration on CIFAR-10, for the tables.
 	$(BIN)/python benchmarks/results.py
 
-pictures: $(VENV)/test-installed  ## Train on CIFAR-10, and make the README's pictures.
+pictures: $(VENV)/test-installed  ## Train on CIFAR-10, and make the pictures of the docs.
 	PYTHONPATH=tests $(BIN)/python benchmarks/pictures.py
 
-docs: $(VENV)/test-installed  ## Write what the README takes from the code and the measurements.
-	$(BIN)/python tests/readme.py
+docs: $(VENV)/test-installed  ## Write what the pages take from the code and the measurements.
+	$(BIN)/python tests/documentation.py
 
 clean:  ## Remove what the targets made, but not the runs.
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -2,7 +2,7 @@
 
     MLPCLI_DATA_DIR=… python benchmarks/ablation.py [--seeds 3] [fast best]
 
-Writes ablation.json, from which the README has its table. The test images are not read.
+Writes ablation.json, from which docs/results.md has its table. The test images are not read.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def table(results: dict[str, Any]) -> str:
     for name, found in results.items():
         for part, accuracies in found["parts"].items():
             epochs = found["epochs"]
-            lines.append(f"| `{name}.yaml` | {epochs} | {part} | {percent(accuracies)} |")
+            lines.append(f"| `{name}` | {epochs} | {part} | {percent(accuracies)} |")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""Makes the README's pictures, from real runs on CIFAR-10.
+"""Makes the pictures in docs/images, from real runs on CIFAR-10.
 
     MLPCLI_DATA_DIR=… PYTHONPATH=tests python benchmarks/pictures.py     (make pictures)
 
@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 from browser import browser
-from results import CONFIGS, HERE, PICTURE, RESULTS, draw
+from results import CONFIGS, PICTURE, PICTURES, RESULTS, draw
 
 MLPCLI = [sys.executable, "-m", "mlpcli"]
 WIDTH = 1160  # pixels; a picture is as high as what is worth showing
@@ -37,7 +37,7 @@ def main() -> None:
         run("report", "runs/sweep", "--out", "sweep.html", cwd=home)
         for name, height in SHOWN.items():
             chromium.open(home / f"{name}.html", WIDTH, height)
-            (HERE / f"{name}.png").write_bytes(chromium.screenshot())
+            (PICTURES / f"{name}.png").write_bytes(chromium.screenshot())
 
 
 if __name__ == "__main__":

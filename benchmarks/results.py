@@ -1,11 +1,11 @@
-"""Trains every CIFAR-10 configuration and writes results.json, from which the README has its table.
+"""Trains every CIFAR-10 configuration, for the tables of README.md and docs/results.md.
 
     MLPCLI_DATA_DIR=… python benchmarks/results.py [--seeds 5] [CONFIG …]     (make results)
-    python benchmarks/results.py --show                print the table, draw learning_curves.svg
+    python benchmarks/results.py --show                print the table, draw the learning curves
 
-Each run is `mlpcli train CONFIG` and then, once, `mlpcli eval` on the test split. Nothing is chosen
-here: the configurations are as they stand. Those that train on all 50,000 images are trained once
-more with 5,000 of them held out, for the curve and the validation accuracy.
+Writes results.json. Each run is `mlpcli train CONFIG` and then, once, `mlpcli eval` on the test
+split. Nothing is chosen here: the configurations are as they stand. Those that train on all 50,000
+images are trained once more with 5,000 of them held out, for the curve and the validation accuracy.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ HERE = Path(__file__).parent
 CONFIGS = HERE.parent / "configs"
 NAMES = ("logistic_squared", "logistic", "note", "momentum", "fast", "best", "deep")
 MACHINE = ("processor", "threads", "python", "numpy", "blas")
-RESULTS, PICTURE = HERE / "results.json", HERE / "learning_curves.svg"
+PICTURES = HERE.parent / "docs/images"
+RESULTS, PICTURE = HERE / "results.json", PICTURES / "learning_curves.svg"
 
 
 def train(config: Path, *sets: str) -> dict[str, Any]:
@@ -89,18 +90,29 @@ def percent(values: list[float]) -> str:
 
 def table(results: dict[str, Any]) -> str:
     lines = [
-        "| command | epochs | validation % | test % | whole process, s | images/s | memory, MiB |",
+        "| name | epochs | validation % | test % | whole process, s | images/s | memory, MiB |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, found in results.items():
         column = {key: [run[key] for run in found["runs"]] for key in found["runs"][0]}
         lines.append(
-            f"| `mlpcli train configs/{name}.yaml` | {max(column['epochs'])} "
+            f"| `{name}` | {max(column['epochs'])} "
             f"| {100 * found['validated']['val_accuracy']:.2f} | {percent(column['test'])} "
             f"| {statistics.median(column['process_seconds']):.1f} "
             f"| {statistics.median(column['images_per_second']):,.0f} "
             f"| {max(column['mebibytes'])} |"
         )
+    return "\n".join(lines)
+
+
+def short_table(results: dict[str, Any]) -> str:
+    """Return the test accuracies and times of four configurations, for the README."""
+    lines = ["| command | test accuracy, % | whole process, s |", "|---|---|---|"]
+    for name in ("note", "fast", "best", "deep"):
+        runs = results[name]["runs"]
+        seconds = statistics.median(run["process_seconds"] for run in runs)
+        test = percent([run["test"] for run in runs])
+        lines.append(f"| `mlpcli train {name}` | {test} | {seconds:.1f} |")
     return "\n".join(lines)
 
 

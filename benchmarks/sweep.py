@@ -2,7 +2,7 @@
 
     MLPCLI_DATA_DIR=… python benchmarks/sweep.py [--rounds 3]
 
-Writes sweep.json, from which the README has its table.
+Writes sweep.json, from which docs/sweeps.md has its table.
 The trials are those of configs/sweep.yaml with its largest momentum and two seeds. In each round
 they are trained by `mlpcli sweep` on two workers, and then, or first, each by `mlpcli train` with
 one thread. Times are those of whole processes, from their start to their end, and both must come to

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import CONFIGS, write_shapes
+from documentation import all_commands
 from faults.shell import call
 from PIL import Image
-from readme import all_commands
 
 
 def examples() -> list[str]:

@@ -1,12 +1,14 @@
-PYTHON ?= python3
-VENV   := .venv
-BIN    := $(VENV)/bin
+PYTHON  ?= python3
+VENV    := .venv
+BIN     := $(VENV)/bin
+MINIMUM := .venv-minimum
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check torture bench results pictures docs clean
+.PHONY: help install demo test check minimum coverage dist torture bench results pictures docs \
+	site docs-serve clean
 
 help:  ## List the targets.
-	@sed -n 's/^\([a-z]*\):.*##/\1	/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*##/\1	/p' $(MAKEFILE_LIST) | expand -t 12
 
 install: $(VENV)/installed  ## Install mlpcli into .venv.
 
@@ -17,6 +19,16 @@ $(VENV)/installed: pyproject.toml
 
 $(VENV)/test-installed: pyproject.toml $(VENV)/installed
 	$(BIN)/pip install --quiet --editable '.[test]'
+	touch $@
+
+$(VENV)/dist-installed: pyproject.toml $(VENV)/installed
+	$(BIN)/pip install --quiet --editable '.[dist]'
+	touch $@
+
+$(MINIMUM)/installed: pyproject.toml .ci/minimum.py $(VENV)/test-installed
+	$(PYTHON) -m venv --clear $(MINIMUM)
+	$(BIN)/python .ci/minimum.py > $(MINIMUM)/requirements.txt
+	$(MINIMUM)/bin/pip install --quiet --requirement $(MINIMUM)/requirements.txt --editable .
 	touch $@
 
 $(VENV)/plot-installed: pyproject.toml $(VENV)/installed
@@ -31,11 +43,22 @@ demo: install  ## Train, evaluate and gradient-check on the embedded data set.
 test: check  ## Run all checks and tests.
 	$(BIN)/pytest
 
-check: $(VENV)/test-installed  ## Lint, check the formatting, the types and the imports.
+check: $(VENV)/test-installed  ## Lint, check formatting, types, imports and spelling.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+# Old packages warn about what was deprecated since; only here is a warning no error.
+minimum: $(MINIMUM)/installed  ## Run the fast tests with the lowest versions that are promised.
+	$(MINIMUM)/bin/pytest -W default -m 'not slow'
+
+coverage: $(VENV)/test-installed  ## Run all tests, and fail if they reach too few lines and branches.
+	$(BIN)/pytest --cov --cov-report=term-missing:skip-covered
+
+dist: $(VENV)/dist-installed  ## Build, check, install and try what a release has: REPOSITORY=owner/name.
+	.ci/dist $(REPOSITORY)
 
 torture: $(VENV)/test-installed  ## Try every fault and attack, for minutes, and print a table.
 	PYTHONPATH=tests $(BIN)/python -m faults
@@ -52,5 +75,11 @@ pictures: $(VENV)/test-installed  ## Train on CIFAR-10, and make the pictures of
 docs: $(VENV)/test-installed  ## Write what the pages take from the code and the measurements.
 	$(BIN)/python tests/documentation.py
 
+site: $(VENV)/test-installed  ## Build the site made of docs/ in site/.
+	$(BIN)/mkdocs build --strict --config-file .mkdocs.yml
+
+docs-serve: $(VENV)/test-installed  ## Show the site made of docs/ in a browser.
+	$(BIN)/mkdocs serve --config-file .mkdocs.yml
+
 clean:  ## Remove what the targets made, but not the runs.
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(MINIMUM) build dist site *.egg-info .coverage* .hypothesis .*_cache

@@ -1,4 +1,4 @@
-"""Reads an image of any format that Pillow opens, in the layout of CIFAR-10."""
+"""Reads an image of a common format, in the layout of CIFAR-10."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mlpcli.errors import DataError
 from mlpcli.files import open_regular, reason
+
+# Of Pillow's many formats those that people have; each more is code for a hostile file to reach.
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "PPM", "TIFF")
+EXPECTED = "expected PNG, JPEG, WebP, GIF, BMP, PPM or TIFF"
 
 MAX_BYTES = 2**28
 STDIN = Path("/dev/stdin")
@@ -39,9 +43,7 @@ def read(path: Path) -> NDArray[np.uint8]:
             size = file.seek(0, os.SEEK_END)
             if size > MAX_BYTES:
                 raise DataError(f"{path}: expected at most {MAX_BYTES:,} bytes, found {size:,}")
-            Image.init()
-            formats = [name for name in Image.ID if name != "EPS"]  # it would start Ghostscript
-            with Image.open(file, formats=formats) as image:
+            with Image.open(file, formats=FORMATS) as image:
                 width, height = image.size
                 if width * height > MAX_PIXELS:
                     raise DataError(f"{path}: {expected}, found {width}×{height}")
@@ -52,7 +54,7 @@ def read(path: Path) -> NDArray[np.uint8]:
     except FileNotFoundError:
         raise DataError(f"{path}: no such image") from None
     except UnidentifiedImageError:
-        raise DataError(f"{path}: not an image of a known format") from None
+        raise DataError(f"{path}: not an image of a known format; {EXPECTED}") from None
     except Image.DecompressionBombError:  # Pillow's own limit, which it checks first
         raise DataError(f"{path}: {expected}, found far more") from None
     except Exception as error:  # whatever a truncated, corrupt or hostile file leads to

@@ -36,8 +36,8 @@ $(VENV)/plot-installed: pyproject.toml $(VENV)/installed
 	touch $@
 
 demo: install  ## Train, evaluate and gradient-check on the embedded data set.
-	$(BIN)/mlpcli gradcheck configs/smoke.yaml
-	$(BIN)/mlpcli train configs/smoke.yaml --min-val-accuracy 0.6
+	$(BIN)/mlpcli gradcheck smoke
+	$(BIN)/mlpcli train smoke --min-val-accuracy 0.6
 	$(BIN)/mlpcli eval "$$(ls -td runs/smoke-* | head -1)"
 
 test: check  ## Run all checks and tests.

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import CONFIGS, write_shapes
+from conftest import write_shapes
 from documentation import all_commands
 from faults.shell import call
 from PIL import Image
+
+
+# Where the command is: in an environment with a wheel, for `make dist`.
+BIN = os.environ.get("MLPCLI_BIN") or Path(sys.executable).parent
 
 
 def examples() -> list[str]:
@@ -33,9 +36,8 @@ def test_every_command_has_an_example_of_its_own() -> None:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the shipped configurations, a small data set, and pictures."""
+    """A folder outside the checkout, with a small data set and pictures."""
     home = tmp_path_factory.mktemp("examples")
-    shutil.copytree(CONFIGS, home / "configs")
     write_shapes(home / "data", batch_rows=1100)  # enough to set 5000 aside
     rng = np.random.default_rng(0)
     for name in re.findall(r"[\w/*]+\.(?:jpg|png)", " ".join(examples())):
@@ -48,7 +50,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("line", examples())
 def test_an_example_does_what_it_says(line: str, home: Path) -> None:
     code = int((re.search(r"# exits with (\d)", line) or ["", "0"])[1])
-    commands = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    commands = f"{BIN}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": commands, "MLPCLI_DATA_DIR": str(home / "data")}
     done = call(["sh", "-c", line], home, env=environment)
     assert done.returncode == code, done.stderr

@@ -54,7 +54,7 @@ check: $(VENV)/test-installed  ## Lint, check formatting, types, imports and spe
 minimum: $(MINIMUM)/installed  ## Run the fast tests with the lowest versions that are promised.
 	$(MINIMUM)/bin/pytest -W default -m 'not slow'
 
-coverage: $(VENV)/test-installed  ## Run all tests, and fail if they reach too few lines and branches.
+coverage: $(VENV)/test-installed  ## Run all tests, and list the lines and branches they do not reach.
 	$(BIN)/pytest --cov --cov-report=term-missing:skip-covered
 
 dist: $(VENV)/dist-installed  ## Build, check, install and try what a release has: REPOSITORY=owner/name.

@@ -47,6 +47,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", examples())
 def test_an_example_does_what_it_says(line: str, home: Path) -> None:
     code = int((re.search(r"# exits with (\d)", line) or ["", "0"])[1])

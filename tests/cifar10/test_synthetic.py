@@ -33,6 +33,7 @@ def test_test_images_are_not_training_images() -> None:
     assert not {row.tobytes() for row in train} & {row.tobytes() for row in test}
 
 
+@pytest.mark.slow
 def test_the_network_learns_what_logistic_regression_cannot() -> None:
     accuracies = {}
     for hidden in ("[512]", "[]"):

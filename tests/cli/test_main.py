@@ -209,6 +209,7 @@ def test_floors_are_gates(mlpcli: Command, trained: Path, shapes_dir: Path) -> N
     assert mlpcli(*train, "0").returncode == 0
 
 
+@pytest.mark.slow
 def test_gradcheck_passes_and_says_so(mlpcli: Command, shapes_dir: Path) -> None:
     arguments = ("gradcheck", NOTE, "--data-dir", shapes_dir, "--set", "data.val_size=50")
     done = mlpcli(*arguments)
@@ -219,6 +220,7 @@ def test_gradcheck_passes_and_says_so(mlpcli: Command, shapes_dir: Path) -> None
     assert [tensor["name"] for tensor in document["tensors"]] == ["W1", "b1", "W2", "b2"]
 
 
+@pytest.mark.slow
 def test_from_no_data_to_an_evaluated_network(mlpcli: Command, tmp_path: Path) -> None:
     done = mlpcli("download", "--synthetic", "--data-dir", "data")
     assert "10,000 training and 2,000 test images" in done.stdout, done.stderr

@@ -177,6 +177,7 @@ def dask(*arguments: str, cwd: Path, env: dict[str, str]) -> Iterator[None]:
             process.terminate()
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_costs_no_trial_and_no_more_than_what_was_not_saved(
     mlpcli: Command,
     shapes_dir: Path,
@@ -218,6 +219,7 @@ def test_a_worker_that_is_killed_costs_no_trial_and_no_more_than_what_was_not_sa
     require_same(trial, tmp_path / "alone" / "trial-1")
 
 
+@pytest.mark.slow
 def test_a_trial_that_workers_die_of_fails_and_one_that_waited_behind_it_does_not(
     shapes_dir: Path, tmp_path: Path
 ) -> None:
@@ -268,6 +270,7 @@ def test_a_worker_with_other_threads_says_how_to_start_it(
     assert "start workers with OPENBLAS_NUM_THREADS=1" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_sweep_that_is_stopped_leaves_no_process_and_goes_on(
     mlpcli: Command, shapes_dir: Path, tmp_path: Path, number: signal.Signals
@@ -354,6 +357,7 @@ def test_wrong_use_is_one_clear_line_and_leaves_nothing(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_where_no_scheduler_answers_it_says_so_soon(mlpcli: Command, tmp_path: Path) -> None:
     start, address = time.monotonic(), f"tcp://127.0.0.1:{free_port()}"
     done = mlpcli("sweep", write_sweep(tmp_path, SHORT), "--scheduler", address)

@@ -94,6 +94,7 @@ def test_every_map_is_another_one(split: Split) -> None:
     assert maps.matrices.dtype == np.float32
 
 
+@pytest.mark.slow
 def test_each_group_of_a_batch_has_its_own_map_and_each_map_comes_up(split: Split) -> None:
     found = features.fit(PCAConfig(components=5), split)
     maps, used = affine_maps(found, AugmentConfig(shift=2)), set()

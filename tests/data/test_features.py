@@ -91,6 +91,7 @@ def test_what_never_changes_is_only_centred(name: str) -> None:
     np.testing.assert_allclose(apply(fit(name, split), split), 0, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["none", "channel", "pixel", "pca"])
 def test_the_folded_layer_does_on_pixels_what_the_layer_does_on_features(
     split: Split, name: str

@@ -7,6 +7,7 @@ import pytest
 from faults import ROWS, Row, attempt
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS.values(), ids=lambda row: f"row {row.number}: {row.fault}")
 def test_nothing_is_lost_and_nothing_let_in(row: Row) -> None:
     outcome = attempt(row, row.few, seed=0)

@@ -51,6 +51,7 @@ def wrong(found: Report) -> dict[str, str]:
     return {t.name: t.reason or "" for t in found.tensors if not t.passed}
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(
     sizes=st.lists(st.integers(1, 6), min_size=2, max_size=5).map(tuple),
@@ -97,6 +98,7 @@ def test_every_flaw_that_the_command_line_offers_is_tested() -> None:
     assert [case[0] for case in cases] == list(FLAWS)
 
 
+@pytest.mark.slow
 def test_one_doubled_entry_among_a_million_and_a_half_is_found() -> None:
     sizes = (3072, 512, 10)
     found = report("doubled_entry", sizes=sizes, scale=0.03)
@@ -244,6 +246,7 @@ def test_the_norm_neither_overflows_nor_underflows() -> None:
     assert norm(np.array([3e200, 4e200])) == pytest.approx(5e200)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_the_shipped_configurations_are_right_to_rounding(path: Path, shapes_dir: Path) -> None:
     settings = config.load(

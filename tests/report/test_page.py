@@ -73,6 +73,7 @@ def test_its_figures_are_those_of_eval() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_page_needs_no_network_and_is_the_same_each_time(name: str) -> None:
     text = page_of(name)
@@ -118,6 +119,7 @@ def test_the_most_confident_are_shown_with_the_probability_of_each_class() -> No
     np.testing.assert_allclose(found, probs[expected], atol=0.006)
 
 
+@pytest.mark.slow
 def test_seeds_are_grouped_and_the_best_two_are_compared_image_by_image() -> None:
     text = page_of("slower", "note", "another seed")
     assert "3 runs of 2 configurations" in text
@@ -179,6 +181,7 @@ def test_a_folder_of_runs_is_all_that_have_finished_an_epoch(
     assert "Best run: trial-2" in text
 
 
+@pytest.mark.slow
 def test_a_run_that_cannot_be_reported_is_one_clear_line(
     mlpcli: Command, without: Without, tmp_path: Path
 ) -> None:
@@ -228,6 +231,7 @@ PAGES = {
 }
 
 
+@pytest.mark.slow
 @needs_chromium
 @pytest.mark.parametrize("width", [400, 1400])
 @pytest.mark.parametrize("name", PAGES)

@@ -35,8 +35,8 @@ COLUMNS = 80
 def predict(checkpoint: Path, images: tuple[Path, ...], top: int, as_json: bool) -> None:
     """Classify each IMAGE with CHECKPOINT, a .npz file or a run's folder (then its best).
 
-    An image may have any format and size: it is rotated upright, put on white where it is
-    transparent, and its central square is resized to 32×32.
+    An image may be a PNG, JPEG, WebP, GIF, BMP, PPM or TIFF of any size: it is rotated upright, put
+    on white where it is transparent, and its central square is resized to 32×32.
 
     The probabilities are those of the loss that trained the network. With softmax_cross_entropy
     they sum to 100%; with the others each class has an independent one, and they need not.

@@ -17,7 +17,6 @@ from documentation import all_commands
 from faults.shell import call
 from PIL import Image
 
-
 # Where the command is: in an environment with a wheel, for `make dist`.
 BIN = os.environ.get("MLPCLI_BIN") or Path(sys.executable).parent
 

@@ -26,6 +26,7 @@ COMMANDS = {
     "gradcheck": "Check the gradients of a configuration.",
     "sweep": "Train a grid of configurations, on all cores or a cluster.",
     "report": "Write an HTML report.",
+    "export": "Write a network for other programs.",
     "config": "Show a resolved configuration, or the JSON Schema.",
 }
 

@@ -57,7 +57,7 @@ def runs(paths: tuple[Path, ...], sort: str, best: bool, as_csv: bool, as_json: 
             raise ConfigError("--best and --csv expect one folder of runs, found two runs")
         _compare(open_run(found[0]), open_run(found[1]), as_json)
     elif best:
-        click.echo(printable(str(listing.best(found[0]).folder)))
+        click.echo(printable(str(listing.best(found[0]).run_dir)))
     else:
         _list(found[0], listing.listed(found[0], sort), as_csv, as_json)
 
@@ -65,7 +65,7 @@ def runs(paths: tuple[Path, ...], sort: str, best: bool, as_csv: bool, as_json: 
 def _list(folder: Path, found: Sequence[ListedRun], as_csv: bool, as_json: bool) -> None:
     rows = [run.row() for run in found]
     if as_json:
-        options.print_json({"folder": str(folder), "runs": rows})
+        options.print_json({"runs": rows})
     elif as_csv:
         writer = csv.DictWriter(sys.stdout, listing.COLUMNS, lineterminator="\n")
         writer.writeheader()

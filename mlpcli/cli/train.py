@@ -76,7 +76,7 @@ def train(
 
     \b
     mlpcli train note
-    mlpcli train fast -q --note "fewer components"
+    mlpcli train fast -q --note "the first try"
     mlpcli train momentum training.epochs=5 seed=1
     mlpcli train --resume runs/note-1 training.epochs=40
     """

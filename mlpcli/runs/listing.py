@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,17 +19,6 @@ from mlpcli.files import is_locked, open_regular, reading
 from mlpcli.runs.folder import MAX_NOTE, Run
 
 STATES = ("finished", "stopped", "running", "empty")
-COLUMNS = (
-    "run_dir",
-    "state",
-    "val_accuracy",
-    "train_accuracy",
-    "epochs",
-    "configured_epochs",
-    "seconds",
-    "time",
-    "note",
-)
 MAX_JSON_BYTES = 2**20
 MAX_NUMBER = 1e12  # of seconds or epochs
 
@@ -41,7 +30,7 @@ EPOCHS = re.compile(r"^training:\n(?: .*\n)*? +epochs: (\d{1,9})$", re.MULTILINE
 class ListedRun:
     """A run as its folder shows it at this moment."""
 
-    folder: Path
+    run_dir: Path
     state: str  # one of STATES; "empty": no epoch is finished
     val_accuracy: float | None  # the highest of all epochs; None without validation
     train_accuracy: float | None  # of the last epoch
@@ -53,12 +42,15 @@ class ListedRun:
 
     @property
     def name(self) -> str:
-        return self.folder.absolute().name
+        return self.run_dir.absolute().name
 
     def row(self) -> dict[str, Any]:
         """Return it as JSON and CSV hold it, by the names COLUMNS."""
-        shown = {"run_dir": str(self.folder), "time": self.time.isoformat(timespec="seconds")}
-        return {name: shown.get(name, getattr(self, name, None)) for name in COLUMNS}
+        time = self.time.isoformat(timespec="seconds")
+        return {**vars(self), "run_dir": str(self.run_dir), "time": time}
+
+
+COLUMNS = tuple(field.name for field in fields(ListedRun))
 
 
 def listed(folder: Path, sort: str = "date") -> list[ListedRun]:
@@ -73,8 +65,12 @@ def listed(folder: Path, sort: str = "date") -> list[ListedRun]:
         found = [look(Run(path)) for path in folder.iterdir() if _is_run(path)]
     found.sort(key=lambda run: (run.time, len(run.name), run.name), reverse=True)
     if sort == "accuracy":
-        found.sort(key=lambda run: run.val_accuracy or -1, reverse=True)
+        found.sort(key=_accuracy, reverse=True)
     return found
+
+
+def _accuracy(run: ListedRun) -> float:
+    return -1 if run.val_accuracy is None else run.val_accuracy
 
 
 def best(folder: Path) -> ListedRun:
@@ -109,7 +105,7 @@ def look(run: Run) -> ListedRun:
     else:
         state = "stopped" if epochs else "empty"
     return ListedRun(
-        folder=run.folder,
+        run_dir=run.folder,
         state=state,
         val_accuracy=val_accuracy,
         train_accuracy=_number(last.get("train/accuracy"), 1),

@@ -69,7 +69,7 @@ def resume(
 ) -> dict[str, Any]:
     """Resume a run from its checkpoint `last`, as if it had never stopped; return its summary.
 
-    Its note is kept, unless there is a new `note`.
+    Its note is kept unless there is a new `note`.
     A process that trains one run after another may `read` the data once for all of them.
     Raises CheckpointError where the configuration or the data are not those of the run, and if
     `strict` where the environment is not, and LockedError while another process trains it.

@@ -58,8 +58,10 @@ def test_runs_are_listed_newest_first_or_best_first(tmp_path: Path) -> None:
     made(tmp_path, [0.2, 0.6, 0.5], minutes=1)
     made(tmp_path, [None], minutes=2)
     made(tmp_path, [0.4], minutes=2)
-    assert names(listed(tmp_path)) == ["note-1", "note-4", "note-3", "note-2"]
-    assert names(listed(tmp_path, "accuracy")) == ["note-2", "note-4", "note-1", "note-3"]
+    made(tmp_path, [0.0])
+    assert names(listed(tmp_path)) == ["note-1", "note-4", "note-3", "note-2", "note-5"]
+    best_first = ["note-2", "note-4", "note-1", "note-5", "note-3"]
+    assert names(listed(tmp_path, "accuracy")) == best_first
     assert names(listed(tmp_path / "note-4")) == ["note-4"]
 
 
@@ -110,7 +112,7 @@ def test_the_best_is_a_finished_run_with_validation(tmp_path: Path) -> None:
         best(tmp_path)
     made(tmp_path, [0.5])
     made(tmp_path, [0.4, 0.6, 0.1])
-    assert best(tmp_path).folder == tmp_path / "note-4"
+    assert best(tmp_path).run_dir == tmp_path / "note-4"
 
 
 CORRUPT = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shlex
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -75,6 +76,9 @@ def _list(folder: Path, found: Sequence[ListedRun], as_csv: bool, as_json: bool)
         click.echo(_table(found))
     else:
         click.echo(f"{printable(str(folder))}: no runs in this folder", err=True)
+        for file in sorted(folder.glob("*/*/config.yaml"))[:1]:  # of a sweep
+            inner = shlex.quote(str(file.parent.parent))
+            click.echo(f"  try: mlpcli runs {printable(inner)}", err=True)
 
 
 def _table(found: Sequence[ListedRun]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shlex
 import shutil
 import signal
 import subprocess
@@ -149,6 +150,18 @@ def test_a_folder_without_runs_is_listed_too(mlpcli: Command, tmp_path: Path) ->
     assert done.stderr == "runs: no runs in this folder\n"
     assert listed(mlpcli) == []
     assert len(mlpcli("runs", "--csv").stdout.splitlines()) == 1
+
+
+def test_a_folder_of_sweeps_alone_leads_to_one(mlpcli: Command, three: Path) -> None:
+    sweep = three.rename(three.parent / "a sweep")
+    three.mkdir()
+    sweep.rename(three / "a sweep")
+    done = mlpcli("runs")
+    assert (done.returncode, done.stdout) == (0, "")
+    *_, hint = done.stderr.splitlines()
+    assert hint == "  try: mlpcli runs 'runs/a sweep'"
+    found = listed(mlpcli, *shlex.split(hint)[3:])
+    assert [run["state"] for run in found] == ["finished"] * 3
 
 
 @pytest.mark.parametrize(

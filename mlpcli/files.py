@@ -12,11 +12,12 @@ import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from mlpcli.errors import ConfigError, LockedError, MlpcliError, in_one_line
 
 DATA_DIR = "MLPCLI_DATA_DIR"  # the environment variable
+LOOK_SECONDS = 0.02  # far longer than `is_locked` has a lock
 
 
 def data_dir(chosen: str | Path | None) -> Path:
@@ -143,10 +144,10 @@ def locked(folder: Path) -> Iterator[None]:
     with writing(path):
         file = path.open("a+")
     with file:  # closing the file, or the end of the process, gives the lock back
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LockedError(f"{folder}: in use by process {_holder(file)}") from None
+        if not _take(file):
+            time.sleep(LOOK_SECONDS)  # for an `is_locked` that may be looking right now
+            if not _take(file):
+                raise LockedError(f"{folder}: in use by process {_holder(file)}")
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
@@ -155,6 +156,24 @@ def locked(folder: Path) -> Iterator[None]:
         finally:
             with contextlib.suppress(OSError):
                 file.truncate(0)
+
+
+def _take(file: IO[Any], kind: int = fcntl.LOCK_EX) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a process holds a folder by `locked`; nothing is written, and no holder disturbed."""
+    try:
+        with open_regular(folder / "lock") as file:
+            # Who gives a lock back empties the file; a killed process leaves its number there.
+            return bool(file.read(1)) and not _take(file, fcntl.LOCK_SH)
+    except OSError:
+        return False
 
 
 def _holder(file: IO[str]) -> str:

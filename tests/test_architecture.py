@@ -39,6 +39,8 @@ NUMPY_FREE = (
     "files",
     "interrupts",
     "runs.folder",
+    "runs.listing",
+    "runs.provenance",
     "sweep.plan",
     "sweep.schema",
     "sweep.trials",

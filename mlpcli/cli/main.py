@@ -25,6 +25,7 @@ COMMANDS = {
     "predict": "Classify images.",
     "gradcheck": "Check the gradients of a configuration.",
     "sweep": "Train a grid of configurations, on all cores or a cluster.",
+    "runs": "List runs, or compare two configurations.",
     "report": "Write an HTML report.",
     "export": "Write a network for other programs.",
     "config": "Show a resolved configuration, or the JSON Schema.",

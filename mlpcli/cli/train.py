@@ -24,6 +24,14 @@ if TYPE_CHECKING:
 CURVE = 48  # characters of the curve that is drawn at the end
 
 
+def _short_note(ctx: click.Context, _: click.Parameter, note: str | None) -> str | None:
+    if note is not None and len(note) > runs.MAX_NOTE:
+        raise ConfigError(
+            f"--note: found {len(note):,} characters, expected at most {runs.MAX_NOTE:,}"
+        )
+    return note
+
+
 @click.command()
 @options.configuration
 @options.data_dir
@@ -46,6 +54,12 @@ CURVE = 48  # characters of the curve that is drawn at the end
     type=options.SHARE,
     help="Exit with 3 if the best validation accuracy is below X (0 to 1).",
 )
+@click.option(
+    "--note",
+    metavar="TEXT",
+    callback=_short_note,
+    help="Keep a note with the run; `mlpcli runs` shows it.",
+)
 @options.verbosity
 def train(
     config: Path | None,
@@ -56,12 +70,13 @@ def train(
     strict: bool,
     as_json: bool,
     min_val_accuracy: float | None,
+    note: str | None,
 ) -> None:
     """Train the network that CONFIG describes: a file, or the name of a shipped configuration.
 
     \b
     mlpcli train note
-    mlpcli train fast -q
+    mlpcli train fast -q --note "the first try"
     mlpcli train momentum training.epochs=5 seed=1
     mlpcli train --resume runs/note-1 training.epochs=40
     """
@@ -81,9 +96,11 @@ def train(
 
         with _Bar() as bar:
             if run is None or last is None:
-                summary = experiment.start(settings, runs_dir, bar, stop)
+                summary = experiment.start(settings, runs_dir, bar, stop, note)
             else:
-                summary = experiment.resume(run, last, settings, bar, stop, strict=strict)
+                summary = experiment.resume(
+                    run, last, settings, bar, stop, strict=strict, note=note
+                )
     if as_json:
         options.print_json(summary)
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ METRICS = (
 )
 CHECKPOINTS = ("last.npz", "previous.npz", "best.npz")
 MAX_METRICS_BYTES = 2**24
+MAX_NOTE = 1000  # characters
 
 
 class Run:
@@ -36,6 +38,7 @@ class Run:
         self.folder = folder
         self.config_file = folder / "config.yaml"
         self.metrics = folder / "metrics.csv"
+        self.note = folder / "note.txt"
         self.checkpoints = folder / "checkpoints"
         self.last, self.previous, self.best = (self.checkpoints / name for name in CHECKPOINTS)
 
@@ -48,6 +51,11 @@ class Run:
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         self._write("summary.json", json.dumps(summary, indent=2) + "\n")
+
+    def write_note(self, note: str) -> None:
+        """Write what the user notes on the run; bytes that are not UTF-8 stay what they are."""
+        with replacing(self.note) as file:
+            file.write(f"{note}\n".encode(errors="surrogateescape"))
 
     def metrics_rows(self, epochs: float = math.inf) -> list[str]:
         """Return the complete lines of metrics.csv that belong to the first `epochs` epochs."""
@@ -115,20 +123,37 @@ def with_data_dir(config: Config, chosen: str | Path | None) -> Config:
 
 
 def create(runs_dir: Path, name: str) -> Run:
-    """Make `runs_dir/<name>-<number>/`, numbered one above the highest that exists."""
+    """Make `runs_dir/<name>-<number>/`, numbered one above the highest that there ever was.
+
+    An empty file `.<name>-<number>` keeps the highest number, should its run be deleted.
+    """
     try:
         runs_dir.mkdir(parents=True, exist_ok=True)
-        taken = (re.fullmatch(rf"{re.escape(name)}-(\d+)", p.name) for p in runs_dir.iterdir())
-        number = max((int(match[1]) for match in taken if match), default=0)
+        taken = _numbers(runs_dir, name)
+        number = max(taken.values(), default=0)
         while True:
             number += 1
             run = Run(runs_dir / f"{name}-{number}")
             with contextlib.suppress(FileExistsError):  # another process made it first
                 run.folder.mkdir()
                 run.checkpoints.mkdir()
-                return run
+                break
     except OSError as error:
         raise MlpcliError(f"{runs_dir}: no run can be made there: {reason(error)}") from None
+    with contextlib.suppress(OSError):  # the folder itself still keeps the number
+        (runs_dir / f".{name}-{number}").touch()
+        for path in taken:
+            if path.startswith("."):
+                (runs_dir / path).unlink(missing_ok=True)
+    return run
+
+
+def _numbers(runs_dir: Path, name: str) -> dict[str, int]:
+    """Return the numbers of runs of that name by the names of their folders and hidden files."""
+    pattern = re.compile(rf"\.?{re.escape(name)}-(\d+)")
+    with os.scandir(runs_dir) as entries:
+        matches = [pattern.fullmatch(entry.name) for entry in entries]
+    return {match[0]: int(match[1]) for match in matches if match}
 
 
 def open_run(folder: Path) -> Run:

@@ -24,6 +24,7 @@ from mlpcli.runs import checkpoint
 from mlpcli.runs import folder as runs
 from mlpcli.runs.checkpoint import Checkpoint
 from mlpcli.runs.folder import Metrics, Run
+from mlpcli.runs.provenance import provenance
 from mlpcli.training.trainer import EpochResult, Progress, Training
 
 log = logging.getLogger(__name__)
@@ -43,15 +44,17 @@ class Reporter(Protocol):
     def warn(self, text: str) -> None: ...
 
 
-def start(config: Config, runs_dir: Path, reporter: Reporter, stop: StopRequest) -> dict[str, Any]:
-    """Train in a new run's folder and return its summary.
+def start(
+    config: Config, runs_dir: Path, reporter: Reporter, stop: StopRequest, note: str | None = None
+) -> dict[str, Any]:
+    """Train in a new run's folder, which keeps the `note`, and return its summary.
 
     Raises DataError, DivergedError, and InterruptedRunError after a signal, with the state saved.
     """
     training = _prepared(config, load_train_val, reporter)
     run = runs.create(runs_dir, config.name)
     with locked(run.folder):
-        return _run(training, run, reporter, stop)
+        return _run(training, run, reporter, stop, note)
 
 
 def resume(
@@ -62,10 +65,12 @@ def resume(
     stop: StopRequest,
     *,
     strict: bool,
+    note: str | None = None,
     read: Callable[[DataConfig], Dataset] = load_train_val,
 ) -> dict[str, Any]:
     """Resume a run from its checkpoint `last`, as if it had never stopped; return its summary.
 
+    Its note is kept unless there is a new `note`.
     A process that trains one run after another may `read` the data once for all of them.
     Raises CheckpointError where the configuration or the data are not those of the run, and if
     `strict` where the environment is not, and LockedError while another process trains it.
@@ -93,7 +98,7 @@ def resume(
                 raise CheckpointError(f"{last}: cannot be resumed: {error}") from None
             if last.resolve() != run.last.resolve():
                 last.replace(run.last)  # the user chose it, the last being corrupt
-        return _run(training, run, reporter, stop)
+        return _run(training, run, reporter, stop, note)
 
 
 def _prepared(
@@ -154,7 +159,8 @@ class _Saves:
         self.best: Checkpoint | None = None  # of the epochs since the last save
         self.saved_at = time.monotonic()
         run.write_config(training.config)
-        run.write_environment(self.environment | {"data_digest": training.dataset.digest})
+        digest = {"data_digest": training.dataset.digest}
+        run.write_environment(self.environment | digest | provenance())
         self.metrics = Metrics(run, training.progress.epoch)
         if self.metrics.rows < training.progress.epoch:
             reporter.warn(f"{run.metrics}: rows of earlier epochs are missing")
@@ -232,9 +238,13 @@ class _Saves:
         )
 
 
-def _run(training: Training, run: Run, reporter: Reporter, stop: StopRequest) -> dict[str, Any]:
+def _run(
+    training: Training, run: Run, reporter: Reporter, stop: StopRequest, note: str | None
+) -> dict[str, Any]:
     """Train to the end, and write the files of the run's folder."""
     run.checkpoints.mkdir(exist_ok=True)
+    if note is not None:
+        run.write_note(note)
     saves = _Saves(training, run, reporter)
 
     def on_step(progress: Progress) -> None:

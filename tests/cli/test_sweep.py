@@ -143,6 +143,9 @@ def test_a_trial_is_the_same_to_the_bit_as_its_configuration_trained_alone(
             json.loads((path / "environment.json").read_text())
             for path in (trial, tmp_path / f"alone-{i}" / "trial-1")
         ]
+        commands = [fact.pop("command").split()[1] for fact in facts]
+        assert commands == ["sweep", "train"]
+        assert facts[0].pop("time") <= facts[1].pop("time")
         assert facts[0] == facts[1]
         assert facts[0]["threads"] == 1
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -94,3 +97,36 @@ def test_rows_that_could_not_be_written_are_there_after_the_next_save(tmp_path: 
     metrics.save()
     lines = run.metrics.read_text().splitlines()
     assert [line.split(",")[0] for line in lines] == ["epoch", "1", "2"]
+
+
+def test_a_number_is_never_used_twice(tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        run = runs.create(tmp_path, "note")
+        assert run.folder.name == f"note-{number}"
+        shutil.rmtree(run.folder)
+    assert [path.name for path in tmp_path.iterdir()] == [".note-3"]
+    (tmp_path / "note-7").mkdir()  # copied here
+    assert runs.create(tmp_path, "note").folder.name == "note-8"
+
+
+def test_without_the_hidden_file_the_folders_tell_the_number(tmp_path: Path) -> None:
+    (tmp_path / ".note-3").mkdir()  # in the way of the file, and cannot be removed as one
+    assert runs.create(tmp_path, "note").folder.name == "note-4"
+    (tmp_path / ".note-4").unlink()
+    (tmp_path / ".note-3").rmdir()
+    assert runs.create(tmp_path, "note").folder.name == "note-5"
+
+
+def test_processes_that_start_together_get_numbers_of_their_own(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from mlpcli.runs import folder\n"
+        "for _ in range(40): print(folder.create(Path(sys.argv[1]), 'note').folder.name)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    names = [name for each in processes for name in each.communicate()[0].split()]
+    assert [each.returncode for each in processes] == [0] * 4
+    assert sorted(names) == sorted(f"note-{number}" for number in range(1, 161))
+    for name in names:
+        shutil.rmtree(tmp_path / name)
+    assert runs.create(tmp_path, "note").folder.name == "note-161"

@@ -1,0 +1,166 @@
+"""What the folders of runs tell without loading a network: state, accuracy, time, note.
+
+Imports no NumPy. A file that is missing, corrupt or unreadable leaves a gap, and stops no listing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from dataclasses import dataclass, fields
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from mlpcli.config.loading import MAX_BYTES as MAX_CONFIG_BYTES
+from mlpcli.errors import CheckpointError, MlpcliError
+from mlpcli.files import is_locked, open_regular, reading
+from mlpcli.runs.folder import MAX_NOTE, Run
+
+STATES = ("finished", "stopped", "running", "empty")
+MAX_JSON_BYTES = 2**20
+MAX_NUMBER = 1e12  # of seconds or epochs
+
+# As `to_yaml` writes it. To parse the file would take most of the time that a listing needs.
+EPOCHS = re.compile(r"^training:\n(?: .*\n)*? +epochs: (\d{1,9})$", re.MULTILINE | re.ASCII)
+
+
+@dataclass(frozen=True)
+class ListedRun:
+    """A run as its folder shows it at this moment."""
+
+    run_dir: Path
+    state: str  # one of STATES; "empty": no epoch is finished
+    val_accuracy: float | None  # the highest of all epochs; None without validation
+    train_accuracy: float | None  # of the last epoch
+    epochs: int  # that are finished
+    configured_epochs: int | None
+    seconds: float | None  # of training
+    time: datetime  # of the last start
+    note: str
+
+    @property
+    def name(self) -> str:
+        return self.run_dir.absolute().name
+
+    def row(self) -> dict[str, Any]:
+        """Return it as JSON and CSV hold it, by the names COLUMNS."""
+        time = self.time.isoformat(timespec="seconds")
+        return {**vars(self), "run_dir": str(self.run_dir), "time": time}
+
+
+COLUMNS = tuple(field.name for field in fields(ListedRun))
+
+
+def listed(folder: Path, sort: str = "date") -> list[ListedRun]:
+    """Return the runs in `folder`, or the run that it is.
+
+    They are sorted by `accuracy` (of validation, the highest first) or `date` (the newest first).
+    Raises CheckpointError where the folder cannot be read.
+    """
+    if _is_run(folder):
+        return [look(Run(folder))]
+    with reading(folder, CheckpointError, "folder"):
+        found = [look(Run(path)) for path in folder.iterdir() if _is_run(path)]
+    found.sort(key=lambda run: (run.time, len(run.name), run.name), reverse=True)
+    if sort == "accuracy":
+        found.sort(key=_accuracy, reverse=True)
+    return found
+
+
+def _accuracy(run: ListedRun) -> float:
+    return -1 if run.val_accuracy is None else run.val_accuracy
+
+
+def best(folder: Path) -> ListedRun:
+    """Return the finished run of the highest validation accuracy; raises CheckpointError."""
+    for run in listed(folder, "accuracy"):
+        if run.state == "finished" and run.val_accuracy is not None:
+            return run
+    raise CheckpointError(f"{folder}: no finished run with a validation accuracy")
+
+
+def look(run: Run) -> ListedRun:
+    """Read what a run's folder tells; a run that trains is not disturbed."""
+    rows: list[dict[str, float | None]] = []
+    with contextlib.suppress(MlpcliError, OSError):
+        rows = run.epochs()
+    last = rows[-1] if rows else {}
+    val = [_number(row["val/accuracy"], 1) for row in rows]
+    val_accuracy = max((each for each in val if each is not None), default=None)
+    epochs = int(_number(last.get("epoch")) or 0)
+    seconds = sum(_number(row["seconds"]) or 0 for row in rows) if rows else None
+
+    match = EPOCHS.search(_text(run.config_file, MAX_CONFIG_BYTES))
+    configured = int(match[1]) if match else None
+    summary = _json(run.folder / "summary.json")
+    if is_locked(run.folder):
+        state = "running"
+    elif _is_finished(summary, configured, epochs):
+        state = "finished"
+        epochs = int(_number(summary["epochs"]) or 0)
+        val_accuracy = _number(summary.get("val_accuracy"), 1)
+        seconds = _number(summary.get("seconds"))
+    else:
+        state = "stopped" if epochs else "empty"
+    return ListedRun(
+        run_dir=run.folder,
+        state=state,
+        val_accuracy=val_accuracy,
+        train_accuracy=_number(last.get("train/accuracy"), 1),
+        epochs=epochs,
+        configured_epochs=configured,
+        seconds=seconds,
+        time=_time(run),
+        note=_text(run.note, MAX_NOTE * 4)[:MAX_NOTE].strip(),
+    )
+
+
+def _is_run(folder: Path) -> bool:
+    try:
+        return Run(folder).config_file.is_file()
+    except OSError:
+        return False
+
+
+def _is_finished(summary: dict[str, Any], configured: int | None, epochs: int) -> bool:
+    """Whether a summary is that of the run as it is now, and not of one resumed for longer."""
+    try:
+        of_epochs = summary["config"]["training"]["epochs"]
+        return configured in (None, of_epochs) and epochs <= (_number(summary["epochs"]) or -1)
+    except (KeyError, TypeError):
+        return False
+
+
+def _time(run: Run) -> datetime:
+    """Return when a run was last started; where that is not recorded, its configuration's date."""
+    recorded = _json(run.folder / "environment.json").get("time")
+    with contextlib.suppress(TypeError, ValueError, OverflowError, OSError):
+        return datetime.fromisoformat(recorded).astimezone()  # type: ignore[arg-type]
+    with contextlib.suppress(OSError, ValueError, OverflowError):
+        return datetime.fromtimestamp(run.config_file.stat().st_mtime).astimezone()
+    return datetime.fromtimestamp(0).astimezone()
+
+
+def _number(value: Any, most: float = MAX_NUMBER) -> float | None:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return value if is_number and 0 <= value <= most else None
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """Return the object that a JSON file holds, or an empty one."""
+    try:
+        content = json.loads(_text(path, MAX_JSON_BYTES))
+    except (ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _text(path: Path, max_bytes: int) -> str:
+    """Return the text of a file, or none where it cannot be read."""
+    try:
+        with open_regular(path) as file:
+            return file.read(max_bytes).decode(errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,83 @@
+"""When, where and by which command a run was started. Imports no NumPy, and executes nothing."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import socket
+import sys
+from datetime import datetime
+from pathlib import Path
+
+from mlpcli.files import open_regular
+
+MAX_REF_BYTES = 4096
+MAX_PACKED_BYTES = 2**24
+MAX_SYMBOLIC = 5  # references that name one another
+
+
+def provenance() -> dict[str, str | None]:
+    """Return what `environment.json` says of the start of a run; never fails.
+
+    `time` is ISO 8601 with the offset of the time zone. `git_commit` is that of the folder in which
+    the command runs; None where there is none, or none that can be read.
+    """
+    return {
+        "time": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "host": socket.gethostname(),
+        "command": _command(),
+        "git_commit": git_commit(),
+    }
+
+
+def _command() -> str:
+    """Return the command line of this process: mlpcli's, or that of a program that imports it."""
+    program, *arguments = sys.argv or [""]
+    is_mlpcli = Path(program).name in ("mlpcli", "__main__.py")
+    return shlex.join(["mlpcli" if is_mlpcli else program, *arguments])
+
+
+def git_commit() -> str | None:
+    """Return the commit that is checked out in the current folder or in one above it.
+
+    Git itself is not called: the configuration of a repository can make it execute programs.
+    """
+    try:
+        here = Path.cwd()
+        entry = next(path for folder in (here, *here.parents) if (path := folder / ".git").exists())
+        own = entry
+        if entry.is_file():  # of a worktree or a submodule: names the folder that is meant
+            own = entry.parent / _text(entry).removeprefix("gitdir:").strip()
+        common = own
+        if (own / "commondir").is_file():
+            common = own / _text(own / "commondir").strip()
+        return _resolve(own, common)
+    except (OSError, ValueError, StopIteration):
+        return None
+
+
+def _resolve(own: Path, common: Path) -> str | None:
+    """Return the commit that HEAD of the folder `own` comes to; branches lie in `common`."""
+    text = _text(own / "HEAD").strip()
+    for _ in range(MAX_SYMBOLIC):
+        if re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", text):
+            return text
+        ref = text.removeprefix("ref:").strip()
+        if not ref.startswith("refs/") or ".." in ref:
+            return None
+        loose = next((folder / ref for folder in (own, common) if (folder / ref).is_file()), None)
+        text = _text(loose).strip() if loose else _packed(common / "packed-refs", ref)
+    return None
+
+
+def _packed(file: Path, ref: str) -> str:
+    for line in _text(file, MAX_PACKED_BYTES).splitlines():
+        commit, _, name = line.partition(" ")
+        if name == ref:
+            return commit
+    return ""
+
+
+def _text(path: Path, max_bytes: int = MAX_REF_BYTES) -> str:
+    with open_regular(path) as file:
+        return file.read(max_bytes).decode()

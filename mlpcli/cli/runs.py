@@ -13,13 +13,14 @@ import click
 
 from mlpcli.cli import _options as options
 from mlpcli.config import loading
-from mlpcli.errors import ConfigError, printable
+from mlpcli.errors import CheckpointError, ConfigError, printable
 from mlpcli.runs import listing
 from mlpcli.runs.folder import Run, find, open_run
 from mlpcli.runs.listing import ListedRun
 
 WIDTH, LEAST_NOTE = 80, 12  # columns
 NONE = "–"
+RUNS = Path("runs")
 
 
 @click.command()
@@ -37,8 +38,8 @@ NONE = "–"
 def runs(paths: tuple[Path, ...], sort: str, best: bool, as_csv: bool, as_json: bool) -> None:
     """List the runs in FOLDER, by default runs; of two RUNs show how they differ.
 
-    A run is finished, running, stopped, or empty: no epoch is finished. The time is that of its
-    last start. A run without validation shows the accuracy on the training images.
+    A run is finished, running, stopped, or empty: nothing is saved. The time is that of its start.
+    A run without validation shows the accuracy on the training images.
 
     --best exits with 5 if no run in FOLDER has finished with a validation accuracy.
 
@@ -52,13 +53,15 @@ def runs(paths: tuple[Path, ...], sort: str, best: bool, as_csv: bool, as_json: 
         raise ConfigError("--best, --csv and --json exclude one another")
     if len(paths) > 2:
         raise ConfigError(f"found {len(paths)} folders, expected one, or two runs to compare")
-    found = [find(path) for path in paths or [Path("runs")]]
+    if not paths and not RUNS.exists():
+        raise CheckpointError(f"{RUNS}: no such folder", hint="mlpcli train smoke")
+    found = [find(path) for path in paths or [RUNS]]
     if len(found) == 2:
         if best or as_csv:
             raise ConfigError("--best and --csv expect one folder of runs, found two runs")
         _compare(open_run(found[0]), open_run(found[1]), as_json)
     elif best:
-        click.echo(printable(str(listing.best(found[0]).run_dir)))
+        click.echo(str(listing.best(found[0]).run_dir))
     else:
         _list(found[0], listing.listed(found[0], sort), as_csv, as_json)
 
@@ -101,7 +104,7 @@ def _table(found: Sequence[ListedRun]) -> str:
     lines = []
     for i, name in enumerate(names):
         cells = [f"{column[i]:>{width}}" for column, width in zip(columns, widths, strict=True)]
-        cells = [f"{_cut(name, name_width):{name_width}}", *cells]
+        cells = [f"{_cut(name, name_width, 5):{name_width}}", *cells]
         if notes:
             cells.append(_cut(notes[i], room - name_width - 2))
         lines.append("  ".join(cells).rstrip())
@@ -150,5 +153,8 @@ def _date(time: datetime) -> str:
     return f"{time:%m-%d %H:%M}" if time.year == datetime.now().year else f"{time:%Y-%m-%d}"
 
 
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else f"{text[: width - 1]}…"
+def _cut(text: str, width: int, end: int = 0) -> str:
+    """Return a text of at most `width` characters, of which the last `end` are those of `text`."""
+    if len(text) <= width:
+        return text
+    return f"{text[: width - end - 1]}…{text[len(text) - end :]}"

@@ -38,6 +38,8 @@ class Run:
         self.folder = folder
         self.config_file = folder / "config.yaml"
         self.metrics = folder / "metrics.csv"
+        self.summary = folder / "summary.json"
+        self.environment = folder / "environment.json"
         self.note = folder / "note.txt"
         self.checkpoints = folder / "checkpoints"
         self.last, self.previous, self.best = (self.checkpoints / name for name in CHECKPOINTS)

@@ -31,13 +31,13 @@ class ListedRun:
     """A run as its folder shows it at this moment."""
 
     run_dir: Path
-    state: str  # one of STATES; "empty": no epoch is finished
+    state: str  # one of STATES; "empty": nothing is saved
     val_accuracy: float | None  # the highest of all epochs; None without validation
     train_accuracy: float | None  # of the last epoch
     epochs: int  # that are finished
     configured_epochs: int | None
     seconds: float | None  # of training
-    time: datetime  # of the last start
+    time: datetime  # of the start
     note: str
 
     @property
@@ -76,7 +76,8 @@ def _accuracy(run: ListedRun) -> float:
 def best(folder: Path) -> ListedRun:
     """Return the finished run of the highest validation accuracy; raises CheckpointError."""
     for run in listed(folder, "accuracy"):
-        if run.state == "finished" and run.val_accuracy is not None:
+        has_network = Run(run.run_dir).best.is_file()
+        if run.state == "finished" and run.val_accuracy is not None and has_network:
             return run
     raise CheckpointError(f"{folder}: no finished run with a validation accuracy")
 
@@ -94,16 +95,16 @@ def look(run: Run) -> ListedRun:
 
     match = EPOCHS.search(_text(run.config_file, MAX_CONFIG_BYTES))
     configured = int(match[1]) if match else None
-    summary = _json(run.folder / "summary.json")
+    summary = _json(run.summary)  # removed when the run starts, so only a finished one has it
     if is_locked(run.folder):
         state = "running"
-    elif _is_finished(summary, configured, epochs):
+    elif trained := _number(summary.get("epochs")):
         state = "finished"
-        epochs = int(_number(summary["epochs"]) or 0)
+        epochs = int(trained)
         val_accuracy = _number(summary.get("val_accuracy"), 1)
         seconds = _number(summary.get("seconds"))
     else:
-        state = "stopped" if epochs else "empty"
+        state = "stopped" if epochs or run.last.is_file() else "empty"
     return ListedRun(
         run_dir=run.folder,
         state=state,
@@ -124,17 +125,8 @@ def _is_run(folder: Path) -> bool:
         return False
 
 
-def _is_finished(summary: dict[str, Any], configured: int | None, epochs: int) -> bool:
-    """Whether a summary is that of the run as it is now, and not of one resumed for longer."""
-    try:
-        of_epochs = summary["config"]["training"]["epochs"]
-        return configured in (None, of_epochs) and epochs <= (_number(summary["epochs"]) or -1)
-    except (KeyError, TypeError):
-        return False
-
-
 def _time(run: Run) -> datetime:
-    """Return when a run was last started; where that is not recorded, its configuration's date."""
+    """Return when a run was started; where that is not recorded, its configuration's date."""
     recorded = _json(run.folder / "environment.json").get("time")
     with contextlib.suppress(TypeError, ValueError, OverflowError, OSError):
         return datetime.fromisoformat(recorded).astimezone()  # type: ignore[arg-type]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import socket
 import sys
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from mlpcli.files import open_regular
 
@@ -16,8 +18,21 @@ MAX_PACKED_BYTES = 2**24
 MAX_SYMBOLIC = 5  # references that name one another
 
 
+def started(file: Path) -> dict[str, Any]:
+    """Return what the `environment.json` at `file` is to say of a run's start and its resumptions.
+
+    It never fails: what was there and is not understood counts as nothing.
+    """
+    now = provenance()
+    try:
+        before = json.loads(file.read_bytes())
+        return {key: before[key] for key in now} | {"resumed": [*before.get("resumed", []), now]}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return dict(now)
+
+
 def provenance() -> dict[str, str | None]:
-    """Return what `environment.json` says of the start of a run; never fails.
+    """Return what `environment.json` says of a start; never fails.
 
     `time` is ISO 8601 with the offset of the time zone. `git_commit` is that of the folder in which
     the command runs; None where there is none, or none that can be read.

@@ -24,7 +24,7 @@ from mlpcli.runs import checkpoint
 from mlpcli.runs import folder as runs
 from mlpcli.runs.checkpoint import Checkpoint
 from mlpcli.runs.folder import Metrics, Run
-from mlpcli.runs.provenance import provenance
+from mlpcli.runs.provenance import started
 from mlpcli.training.trainer import EpochResult, Progress, Training
 
 log = logging.getLogger(__name__)
@@ -160,7 +160,8 @@ class _Saves:
         self.saved_at = time.monotonic()
         run.write_config(training.config)
         digest = {"data_digest": training.dataset.digest}
-        run.write_environment(self.environment | digest | provenance())
+        run.write_environment(self.environment | digest | started(run.environment))
+        run.summary.unlink(missing_ok=True)  # only a finished run has one
         self.metrics = Metrics(run, training.progress.epoch)
         if self.metrics.rows < training.progress.epoch:
             reporter.warn(f"{run.metrics}: rows of earlier epochs are missing")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shlex
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -170,7 +172,6 @@ def test_a_folder_of_sweeps_alone_leads_to_one(mlpcli: Command, three: Path) -> 
         (["runs", "--best", "--json"], 2, "--best, --csv and --json exclude one another"),
         (["runs", "a", "b", "c"], 2, "found 3 folders, expected one, or two runs to compare"),
         (["runs", "a", "b", "--csv"], 2, "--best and --csv expect one folder"),
-        (["runs"], 5, "runs: no such folder"),
         (["runs", "file"], 5, "file: cannot be read: Not a directory"),
         (["runs", ".", "file"], 5, ".: not a run's folder"),
         (["train", "smoke", "--note", "x" * 1001], 2, "found 1,001 characters, expected at most"),
@@ -186,3 +187,35 @@ def test_wrong_input_is_one_clear_line(
     assert len(done.stderr.splitlines()) == 1
     assert done.stdout == ""
     assert list(tmp_path.iterdir()) == [tmp_path / "file"]
+
+
+def test_a_run_that_is_resumed_for_longer_and_stopped_is_not_finished(
+    mlpcli: Command, tmp_path: Path
+) -> None:
+    small = ("model.hidden=[4]", "training.batch_size=1000")
+    assert mlpcli("train", "smoke", *small, "training.epochs=1").returncode == 0
+    longer = [sys.executable, "-m", "mlpcli", "train", "--resume", "smoke-1", "training.epochs=999"]
+    with subprocess.Popen(longer, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        process.stderr.readline()  # an epoch
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+    (run,) = json.loads(mlpcli("runs", "--json").stdout)["runs"]
+    assert (run["state"], run["configured_epochs"]) == ("stopped", 999)
+
+
+def test_long_names_keep_their_numbers(mlpcli: Command) -> None:
+    name = "a-rather-long-name-for-a-run-of-one-epoch-on-generated-shapes"[:58]
+    for _ in range(2):
+        tiny = ("model.hidden=[4]", "training.epochs=1", f"name={name}")
+        assert mlpcli("train", "smoke", *tiny, "--note", "why").returncode == 0
+    lines = mlpcli("runs").stdout.splitlines()
+    assert [re.split(r"\s\s+", line)[0][-3:] for line in lines[1:]] == ["s-2", "s-1"]
+    assert max(map(len, lines)) <= 80
+
+
+def test_where_nothing_was_trained_it_says_how_to(mlpcli: Command) -> None:
+    done = mlpcli("runs")
+    assert (done.returncode, done.stderr) == (
+        5,
+        "error: runs: no such folder\n  try: mlpcli train smoke\n",
+    )

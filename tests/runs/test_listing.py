@@ -37,6 +37,7 @@ def made(
         row = dict.fromkeys(METRICS, 0.5) | {"epoch": i + 1, "val/accuracy": accuracy}
         metrics.append(row)
     if finished:
+        run.best.touch()
         val = [each for each in accuracies if each is not None]
         run.write_summary(
             {
@@ -84,21 +85,16 @@ def test_a_run_tells_what_it_came_to(tmp_path: Path) -> None:
 
 
 def test_the_state_is_that_of_this_moment(tmp_path: Path) -> None:
-    assert look(made(tmp_path, [], epochs=5, finished=False)).state == "empty"
+    empty = made(tmp_path, [], epochs=5, finished=False)
+    assert look(empty).state == "empty"
+    empty.last.touch()
+    assert look(empty).state == "stopped", "in its first epoch"
     run = made(tmp_path, [0.1, 0.2], epochs=5, finished=False)
     assert (look(run).state, look(run).epochs, look(run).configured_epochs) == ("stopped", 2, 5)
     with locked(run.folder):
         assert look(run).state == "running"
     assert look(run).state == "stopped"
     assert look(made(tmp_path, [0.1, 0.2], epochs=5)).state == "finished", "by training.patience"
-
-
-def test_a_run_that_is_resumed_for_longer_is_no_longer_finished(tmp_path: Path) -> None:
-    run = made(tmp_path, [0.1, 0.3])
-    run.write_config(Config(name="note", training=TrainingConfig(epochs=4)))
-    assert (look(run).state, look(run).epochs, look(run).configured_epochs) == ("stopped", 2, 4)
-    with pytest.raises(CheckpointError, match="no finished run with a validation accuracy"):
-        best(tmp_path)
 
 
 def test_the_best_is_a_finished_run_with_validation(tmp_path: Path) -> None:
@@ -113,6 +109,8 @@ def test_the_best_is_a_finished_run_with_validation(tmp_path: Path) -> None:
     made(tmp_path, [0.5])
     made(tmp_path, [0.4, 0.6, 0.1])
     assert best(tmp_path).run_dir == tmp_path / "note-4"
+    (tmp_path / "note-4/checkpoints/best.npz").unlink()
+    assert best(tmp_path).run_dir == tmp_path / "note-3"
 
 
 CORRUPT = [

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import Command
 
-from mlpcli.runs.provenance import git_commit, provenance
+from mlpcli.runs.provenance import git_commit, provenance, started
 
 NOBODY = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
 
@@ -125,4 +125,14 @@ def test_a_run_records_time_host_command_and_commit(mlpcli: Command, repository:
     again = mlpcli("train", "--resume", "smoke-1", "training.epochs=2", cwd=repository)
     assert again.returncode == 0, again.stderr
     recorded = json.loads((repository / "runs/smoke-1/environment.json").read_text())
-    assert recorded["command"] == "mlpcli train --resume smoke-1 training.epochs=2"
+    assert shlex.split(recorded["command"]) == ["mlpcli", *typed], "that of its start"
+    (resumed,) = recorded["resumed"]
+    assert resumed["command"] == "mlpcli train --resume smoke-1 training.epochs=2"
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"time": 1}', "[" * 100_000])
+def test_a_corrupt_record_counts_as_none(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "environment.json"
+    assert "resumed" not in started(file)
+    file.write_text(content)
+    assert "resumed" not in started(file)

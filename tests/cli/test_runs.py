@@ -209,7 +209,7 @@ def test_long_names_keep_their_numbers(mlpcli: Command) -> None:
         tiny = ("model.hidden=[4]", "training.epochs=1", f"name={name}")
         assert mlpcli("train", "smoke", *tiny, "--note", "why").returncode == 0
     lines = mlpcli("runs").stdout.splitlines()
-    assert [re.split(r"\s\s+", line)[0][-3:] for line in lines[1:]] == ["s-2", "s-1"]
+    assert [re.split(r"\s\s+", line)[0][-3:] for line in lines[1:]] == ["a-2", "a-1"]
     assert max(map(len, lines)) <= 80
 
 

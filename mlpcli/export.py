@@ -19,7 +19,7 @@ from mlpcli.errors import CheckpointError
 from mlpcli.nn.activations import Gelu
 from mlpcli.runs.checkpoint import Checkpoint
 
-# Read by onnxruntime 1.14 (2023) and later.
+# Read by onnxruntime 1.20, the lowest version that is tested.
 OPSET, IR_VERSION = 17, 8
 ACTIVATIONS = {"sigmoid": "Sigmoid", "tanh": "Tanh", "relu": "Relu"}
 

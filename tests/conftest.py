@@ -25,6 +25,9 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 Without = Callable[[str], dict[str, str]]
 
 
+# `make dist` names the environment in which it has installed the wheel.
+BIN = Path(os.environ.get("MLPCLI_BIN") or Path(sys.executable).parent)
+COMMAND = [BIN / "mlpcli"] if "MLPCLI_BIN" in os.environ else [sys.executable, "-m", "mlpcli"]
 REAL_DATA_DIR = os.environ.get("MLPCLI_DATA_DIR")
 
 
@@ -102,7 +105,7 @@ def mlpcli(tmp_path: Path) -> Command:
 
     def call(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "mlpcli", *map(str, arguments)],
+            [*COMMAND, *map(str, arguments)],
             cwd=options.pop("cwd", tmp_path),
             capture_output=True,
             text=True,

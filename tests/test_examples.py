@@ -7,18 +7,14 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import write_shapes
+from conftest import BIN, write_shapes
 from documentation import all_commands
 from faults.shell import call
 from PIL import Image
-
-# Where the command is: in an environment with a wheel, for `make dist`.
-BIN = os.environ.get("MLPCLI_BIN") or Path(sys.executable).parent
 
 
 def examples() -> list[str]:

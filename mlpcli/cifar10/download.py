@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import os
 import re
+import shlex
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
@@ -78,8 +79,8 @@ def download(
         else:
             return part.rename(archive)
     raise DataError(
-        f"{source.file_name}: could not be fetched: {'; '.join(problems.values())}; "
-        "the same command resumes, and --url names a mirror"
+        f"{source.file_name}: could not be fetched: {'; '.join(problems.values())}",
+        hint=f"mlpcli download --data-dir {shlex.quote(str(folder))}",  # resumes
     )
 
 

@@ -130,7 +130,7 @@ def configuration(command: Callable[..., Any]) -> Callable[..., Any]:
         metavar="KEY=VALUE",
         multiple=True,
         shell_complete=_complete_set,
-        help="Set a key of the configuration, as in optimizer.learning_rate=0.05.",
+        help="The same as KEY=VALUE: sets a key, as in optimizer.learning_rate=0.05.",
     )
     @functools.wraps(command)
     def with_config(words: tuple[str, ...], sets: tuple[str, ...], **rest: Any) -> Any:

@@ -28,7 +28,7 @@ COMMANDS = {
     "runs": "List runs, or compare two configurations.",
     "report": "Write an HTML report.",
     "export": "Write a network for other programs.",
-    "config": "Show a resolved configuration, or the JSON Schema.",
+    "config": "List, copy or show configurations.",
 }
 
 

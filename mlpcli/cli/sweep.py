@@ -57,7 +57,7 @@ def sweep(
 
     CONFIG is a sweep's file, or the name of the shipped one; KEY=VALUE changes its base.
 
-    Given again, the same command skips what is finished and goes on with what is not.
+    Given again, the same command skips finished trials and continues the others.
 
     \b
     mlpcli sweep sweep

@@ -40,7 +40,7 @@ def _short_note(ctx: click.Context, _: click.Parameter, note: str | None) -> str
     "--resume",
     metavar="RUN",
     type=options.PATH,
-    help="Go on with a run's folder, or from one of its checkpoints; CONFIG may be left out.",
+    help="Resume a run, or one of its checkpoints; CONFIG may be left out.",
 )
 @click.option(
     "--strict",
@@ -72,7 +72,8 @@ def train(
     min_val_accuracy: float | None,
     note: str | None,
 ) -> None:
-    """Train the network that CONFIG describes: a file, or the name of a shipped configuration.
+    """Train the network that CONFIG describes: a file, the name of a shipped configuration, or a
+    run's folder.
 
     \b
     mlpcli train note

@@ -4,7 +4,7 @@ BIN     := $(VENV)/bin
 MINIMUM := .venv-minimum
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check minimum coverage dist torture bench results pictures docs \
+.PHONY: help install demo test slow check minimum coverage dist torture bench results pictures docs \
 	site docs-serve clean
 
 help:  ## List the targets.
@@ -40,8 +40,11 @@ demo: install  ## Train, evaluate and gradient-check on the embedded data set.
 	$(BIN)/mlpcli train smoke --min-val-accuracy 0.6
 	$(BIN)/mlpcli eval "$$(ls -td runs/smoke-* | head -1)"
 
-test: check  ## Run all checks and tests.
-	$(BIN)/pytest
+test: check  ## Run all checks, and all tests but the slow ones.
+	$(BIN)/pytest -m 'not slow'
+
+slow: $(VENV)/test-installed  ## Run the slow tests, for minutes.
+	$(BIN)/pytest -m slow
 
 check: $(VENV)/test-installed  ## Lint, check formatting, types, imports and spelling.
 	$(BIN)/ruff check .
@@ -50,12 +53,15 @@ check: $(VENV)/test-installed  ## Lint, check formatting, types, imports and spe
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 
-# Old packages warn about what was deprecated since; only here is a warning no error.
-minimum: $(MINIMUM)/installed  ## Run the fast tests with the lowest versions that are promised.
-	$(MINIMUM)/bin/pytest -W default -m 'not slow'
+# The examples of --help call every command. Old packages warn about what was deprecated since: only
+# here is a warning no error.
+minimum: $(MINIMUM)/installed  ## Run tests with the lowest versions that are promised.
+	$(MINIMUM)/bin/pytest -W default tests/test_examples.py
+	$(MINIMUM)/bin/pytest -W default -m 'not slow' --ignore tests/cli --ignore tests/config
 
-coverage: $(VENV)/test-installed  ## Run all tests, and list the lines and branches they do not reach.
-	$(BIN)/pytest --cov --cov-report=term-missing:skip-covered
+# What is measured is too slow for the faults that have a time limit.
+coverage: $(VENV)/test-installed  ## Run tests, and fail if they reach too few lines and branches.
+	$(BIN)/pytest --ignore tests/faults --cov --cov-report=term-missing:skip-covered
 
 dist: $(VENV)/dist-installed  ## Build, check, install and try what a release has: REPOSITORY=owner/name.
 	.ci/dist $(REPOSITORY)

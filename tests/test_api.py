@@ -74,6 +74,7 @@ def test_there_are_ten_names_at_most_and_each_is_documented() -> None:
         _ = mlpcli.export_everything  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_type_checkers_know_what_the_examples_use(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "api.md").read_text()
     blocks = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 from conftest import CONFIGS, Command
 
 from mlpcli.cifar10 import batches
@@ -39,6 +40,7 @@ def test_the_channel_means_are_those_of_cifar10(real_data_dir: Path) -> None:
     assert np.bincount(labels).tolist() == [5000] * 10
 
 
+@pytest.mark.slow
 def test_the_notes_network_learns_from_the_shell(mlpcli: Command, real_data_dir: Path) -> None:
     data, begin = ("--data-dir", real_data_dir), time.monotonic()
     sets = ("--set", "training.epochs=2")
@@ -51,6 +53,7 @@ def test_the_notes_network_learns_from_the_shell(mlpcli: Command, real_data_dir:
     assert document["accuracy"] > 0.35
 
 
+@pytest.mark.slow
 def test_over_60_percent_in_seconds(mlpcli: Command, real_data_dir: Path) -> None:
     data = ("--data-dir", real_data_dir)
     done = mlpcli("train", CONFIGS / "fast.yaml", *data)
@@ -59,6 +62,7 @@ def test_over_60_percent_in_seconds(mlpcli: Command, real_data_dir: Path) -> Non
     assert done.returncode == 0, done.stderr + done.stdout
 
 
+@pytest.mark.slow
 def test_the_network_on_pixels_is_the_one_on_components(real_data_dir: Path) -> None:
     sets = [f"data.dir={real_data_dir}", "training.epochs=2"]
     settings = config.load(CONFIGS / "best.yaml", sets)

@@ -40,6 +40,7 @@ def test_a_key_and_its_value_need_no_set(mlpcli: Command, trained: Path) -> None
     assert (done.returncode, "--set epochs: expected KEY=VALUE" in done.stderr) == (2, True)
 
 
+@pytest.mark.slow
 def test_a_run_is_accepted_by_its_folder_or_its_name(mlpcli: Command, trained: Path) -> None:
     for run in (trained, "runs/smoke-1", "smoke-1"):
         assert mlpcli("eval", run, "--split", "val").returncode == 0
@@ -55,6 +56,7 @@ def test_runs_are_found_where_the_command_puts_them(mlpcli: Command, tmp_path: P
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_a_tilde_is_the_home_folder_wherever_a_path_is_meant(
     mlpcli: Command, tmp_path: Path
 ) -> None:
@@ -73,6 +75,7 @@ def test_a_tilde_is_the_home_folder_wherever_a_path_is_meant(
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
 
 
+@pytest.mark.slow
 def test_a_dash_is_standard_input_and_output(mlpcli: Command, trained: Path) -> None:
     text = (CONFIGS / "smoke.yaml").read_text()
     done = mlpcli("train", "-", *TINY, "--json", input=text)
@@ -106,6 +109,7 @@ def test_a_file_for_another_command_is_answered_with_that_command(
     assert done.stderr.endswith("expected a sweep's file\n  try: mlpcli train note\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -189,6 +193,7 @@ def follow(mlpcli: Command, done: object, code: int, *more: object, **options: o
     assert again.returncode == 0, again.stderr
 
 
+@pytest.mark.slow
 def test_the_hint_of_missing_data_fetches_them(
     mlpcli: Command, shapes_dir: Path, tmp_path: Path
 ) -> None:
@@ -215,6 +220,7 @@ def test_the_hint_at_a_corrupt_data_set_replaces_it(mlpcli: Command, tmp_path: P
     follow(mlpcli, mlpcli("download", "--synthetic", "--data-dir", "data"), 4)
 
 
+@pytest.mark.slow
 def test_the_hint_at_a_corrupt_checkpoint_uses_the_valid_one(
     mlpcli: Command, trained: Path
 ) -> None:

@@ -47,6 +47,7 @@ def listed(mlpcli: Command, *arguments: object) -> list[dict[str, object]]:
     return json.loads(done.stdout)["runs"]
 
 
+@pytest.mark.slow
 def test_a_run_is_running_then_stopped_then_finished(mlpcli: Command, tmp_path: Path) -> None:
     long = [*MLPCLI, "train", "smoke", *TINY, "training.epochs=100000", "--note", "a long one"]
     for number in (signal.SIGINT, signal.SIGKILL):
@@ -129,6 +130,7 @@ def test_an_option_that_a_run_does_not_have_is_a_dash(
     assert ["optimizer.momentum", "0.9", "–"] in [line.split() for line in lines]
 
 
+@pytest.mark.slow
 def test_a_note_is_kept_when_a_run_is_resumed_or_replaced(mlpcli: Command, tmp_path: Path) -> None:
     train(tmp_path, "--note", "first")
     resume = ("train", "--resume", "smoke-1", "-q")
@@ -138,6 +140,7 @@ def test_a_note_is_kept_when_a_run_is_resumed_or_replaced(mlpcli: Command, tmp_p
     assert listed(mlpcli)[0]["note"] == "longer"
 
 
+@pytest.mark.slow
 def test_a_run_that_was_deleted_leaves_its_number(mlpcli: Command, tmp_path: Path) -> None:
     train(tmp_path)
     subprocess.run(["rm", "-r", "runs/smoke-1"], cwd=tmp_path, check=True)
@@ -203,6 +206,7 @@ def test_a_run_that_is_resumed_for_longer_and_stopped_is_not_finished(
     assert (run["state"], run["configured_epochs"]) == ("stopped", 999)
 
 
+@pytest.mark.slow
 def test_long_names_keep_their_numbers(mlpcli: Command) -> None:
     name = "a-rather-long-name-for-a-run-of-one-epoch-on-generated-shapes"[:58]
     for _ in range(2):

@@ -84,6 +84,7 @@ def until(holds: Callable[[], object], seconds: float = 60) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_a_sweep_reports_what_failed_finishes_the_rest_and_goes_on_with_no_more_than_that(
     mlpcli: Command, shapes_dir: Path, tmp_path: Path, watched: dict[str, str]
 ) -> None:
@@ -128,6 +129,7 @@ def test_a_sweep_reports_what_failed_finishes_the_rest_and_goes_on_with_no_more_
     assert after == written
 
 
+@pytest.mark.slow
 def test_a_trial_is_the_same_to_the_bit_as_its_configuration_trained_alone(
     mlpcli: Command, shapes_dir: Path, tmp_path: Path
 ) -> None:

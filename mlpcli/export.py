@@ -97,7 +97,11 @@ def to_safetensors(saved: Checkpoint) -> bytes:
     from safetensors.numpy import save
 
     arrays = {name: np.ascontiguousarray(array) for name, array in saved.named_params.items()}
-    return save(arrays, metadata(saved))
+    content = save(arrays, metadata(saved))
+    # The order of the metadata is random: it is sorted, so that a network gives the same bytes.
+    size = int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8 : 8 + size]), sort_keys=True, separators=(",", ":"))
+    return content[:8] + header.encode().ljust(size) + content[8 + size :]
 
 
 def to_torch(saved: Checkpoint) -> bytes:

@@ -82,8 +82,11 @@ def replacing(path: Path, keep_as: Path | None = None) -> Iterator[IO[bytes]]:
 
     After a crash at any moment the old file or the new one stands; where `keep_as` is given, what
     stood at `path` is found there afterwards. Raises MlpcliError where the disk or its permissions
-    do not allow it; the old file is kept.
+    do not allow it, and where a device, a pipe or a folder stands; what is there is kept.
     """
+    with writing(path):
+        if path.exists() and not path.is_file():  # root could replace /dev/null
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
     with writing(path), _temporary(path) as temporary:
         with temporary.open("wb") as file:
             yield file

@@ -111,6 +111,12 @@ def test_safetensors_hold_the_same_bits(dtype: str) -> None:
         assert np.array_equal(arrays[name], array)
 
 
+def test_the_same_network_gives_the_same_bytes() -> None:
+    saved = network("softmax_cross_entropy", "gelu", (24,))
+    for write in (export.to_onnx, export.to_safetensors):
+        assert len({write(saved) for _ in range(10)}) == 1
+
+
 def test_a_state_dict_loads_into_linear_layers() -> None:
     torch = pytest.importorskip("torch")
     images, _ = synthetic.draw(1000, np.random.default_rng(1))
@@ -172,6 +178,15 @@ def test_wrong_use_is_one_clear_line(
     assert done.returncode == code
     assert message in done.stderr.splitlines()[0]
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
+
+
+def test_a_link_stays_one(mlpcli: Command, tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / "a.npz", network("squared_error", "tanh", (24,)))
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("file")
+    assert mlpcli("export", "a.npz", "--out", "link").returncode == 0
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").stat().st_size > 0
 
 
 @pytest.mark.parametrize("package", ["onnx", "safetensors", "torch"])

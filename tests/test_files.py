@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import fcntl
+import os
+import stat
 import time
 from pathlib import Path
 
 import pytest
 
-from mlpcli.errors import ConfigError, LockedError
-from mlpcli.files import data_dir, is_locked, locked
+from mlpcli.errors import ConfigError, LockedError, MlpcliError
+from mlpcli.files import data_dir, is_locked, locked, replacing
 
 
 def test_where_the_data_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,3 +47,14 @@ def test_a_folder_can_be_locked_although_another_process_looks_at_it(
         monkeypatch.setattr(time, "sleep", lambda _: fcntl.flock(look, fcntl.LOCK_UN))
         with locked(tmp_path):
             assert is_locked(tmp_path)
+
+
+def test_a_special_file_is_never_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for name in ("pipe", "link"):
+        message = f"{name}: cannot be written: not a regular file"
+        with pytest.raises(MlpcliError, match=message), replacing(tmp_path / name) as file:
+            file.write(b"new")
+    assert stat.S_ISFIFO((tmp_path / "pipe").lstat().st_mode)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "pipe"]

@@ -8,6 +8,7 @@ import importlib.util
 import json
 import logging
 import math
+import os
 import shlex
 import shutil
 import sys
@@ -241,7 +242,7 @@ def write(file: Path, content: bytes) -> None:
     if str(file) == "-":
         sys.stdout.buffer.write(content)
     else:
-        with replacing(file) as new:
+        with replacing(Path(os.path.realpath(file))) as new:  # a link stays one
             new.write(content)
 
 

@@ -171,9 +171,9 @@ def test_a_step_allocates_no_array(shapes_dir: Path, name: str) -> None:
     for _ in training.epochs(on_step):
         pass
     tracemalloc.stop()
-    # NumPy casts uint8 through a buffer of 8192 numbers of its own; a batch of inputs has 1.5 MiB,
-    # one of hidden units 256 KiB.
-    assert 0 < max(peaks) < 64 * 1024, peaks
+    # NumPy casts uint8 through a buffer of 8192 numbers of its own, in version 1.26 of 64 KiB and a
+    # bit more; a batch of inputs has 1.5 MiB, one of hidden units 256 KiB.
+    assert 0 < max(peaks) < 72 * 1024, peaks
 
 
 def test_an_interrupted_epoch_goes_on_to_the_same_bits(shapes_dir: Path) -> None:

@@ -13,9 +13,12 @@ from pathlib import Path
 
 
 def on_a_terminal(cwd: Path, *arguments: object, columns: int = 80, **environment: str) -> str:
-    """Call the command line with all its output on a terminal; return what that was sent."""
+    """Call the command line with all its output on a terminal; return what that was sent.
+
+    A terminal of 0 columns has 0 lines too: its size is unknown.
+    """
     ours, its = pty.openpty()
-    termios.tcsetwinsize(its, (24, columns))
+    termios.tcsetwinsize(its, (24 if columns else 0, columns))
     command = [sys.executable, "-m", "mlpcli", *map(str, arguments)]
     streams = {"stdin": its, "stdout": its, "stderr": its}
     with subprocess.Popen(command, cwd=cwd, env={**os.environ, **environment}, **streams) as done:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 import time
 from typing import Any, Self
 
@@ -12,6 +14,7 @@ from mlpcli.cli._options import is_quiet
 from mlpcli.errors import printable
 
 REFRESH_SECONDS = 0.1
+UNKNOWN_SIZE = {"ncols": 79, "nrows": 24}  # assumed where a terminal reports 0 columns
 
 
 class Bar:
@@ -42,6 +45,7 @@ class Bar:
     def begin(self, total: int | None, done: int) -> None:
         """Count from `done` to `total`; the bar appears with the first advance."""
         self.bar.close()
+        self.due = time.monotonic() + REFRESH_SECONDS  # a speed needs some time to be measured
         self.bar = self._shown(
             total=total,
             initial=done,
@@ -74,7 +78,7 @@ class Bar:
 
         return tqdm(
             leave=False,
-            dynamic_ncols=True,
+            **({"dynamic_ncols": True} if _reports_its_size() else UNKNOWN_SIZE),
             mininterval=0,
             miniters=0,
             smoothing=0.05,
@@ -87,3 +91,11 @@ class Bar:
         with contextlib.suppress(OSError):
             self.bar.clear()
             click.echo(line, err=True)
+
+
+def _reports_its_size() -> bool:
+    """Return False where standard error is a terminal of 0 columns, such as a serial line."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns > 0
+    except (OSError, ValueError):  # no terminal, so no bar either
+        return True

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 import re
+import tarfile
 from pathlib import Path
 
 import pytest
-from conftest import CONFIGS, Command
+from conftest import CONFIGS, Command, write_shapes
+from servers import Sends, serving
 from terminal import frames, on_a_terminal
+
+from mlpcli.cifar10 import batches
 
 SMALL = ("data.val_size=50", "training.epochs=4")
 
@@ -22,7 +28,7 @@ def test_the_work_before_the_first_step_is_named(shapes_dir: Path, tmp_path: Pat
     )
 
 
-@pytest.mark.parametrize("columns", [80, 40])
+@pytest.mark.parametrize("columns", [80, 40, 0])  # 0: of unknown size
 def test_the_bar_fits_and_has_something_to_show_from_the_start(
     columns: int, shapes_dir: Path, tmp_path: Path
 ) -> None:
@@ -32,12 +38,12 @@ def test_the_bar_fits_and_has_something_to_show_from_the_start(
     ]
     assert bars
     for text in bars:
-        assert len(text) <= columns
+        assert len(text) <= (columns or 80)
         assert "?" not in text
         assert "0.00img" not in text
         layout = r"epoch [12]/2 +\d+% \|.*\| \d\d:\d\d left, loss \d+\.\d"
         assert re.match(layout, text)
-        if columns == 80:
+        if columns != 40:
             assert re.search(r"loss \d+\.\d{4}, accuracy \d+\.\d%, \S+img/s$", text)
 
 
@@ -49,6 +55,23 @@ def test_a_sweep_counts_its_trials_from_the_start(tmp_path: Path) -> None:
     assert bars[0].startswith("0/2 trials |")
     assert re.match(r"1/2 trials \|.*\| \d\d:\d\d left$", bars[1])
     assert all("?" not in text for text in bars)
+
+
+def test_a_download_shows_a_speed_that_was_measured(tmp_path: Path) -> None:
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w:gz") as tar:
+        folder = write_shapes(tmp_path / "shapes", batch_rows=4) / batches.PYTHON_FOLDER
+        tar.add(folder, batches.PYTHON_FOLDER)
+    body = archive.getvalue()
+    assert len(body) < 100_000, "so that no tenth of a second can bring 1 MB/s"
+    with serving(Sends(body, speed=len(body))) as server:
+        source = ("--url", server.url, "--sha256", hashlib.sha256(body).hexdigest())
+        fetch = ("download", *source, "--min-speed", 0, "--data-dir", "data")
+        bars = [text for text in frames(on_a_terminal(tmp_path, *fetch)) if "%" in text]
+    assert bars
+    for text in bars:
+        layout = rf"{server.host} +\d+% \|.*\| [\d.]+k?B, [\d.]+k?B/s, \d\d:\d\d left"
+        assert re.fullmatch(layout, text)
 
 
 def test_gradcheck_names_the_tensor_that_is_checked(tmp_path: Path) -> None:

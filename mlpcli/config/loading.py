@@ -85,9 +85,12 @@ def locate(path: Path | str) -> Path:
     if str(path) in known:
         return known[str(path)]
     near = difflib.get_close_matches(path.stem, known, 1)
-    guess = f"did you mean the shipped {near[0]}?" if near else f"shipped are {', '.join(known)}"
+    suggestion = (
+        f"did you mean the shipped {near[0]}?" if near else f"shipped are {', '.join(known)}"
+    )
     raise ConfigError(
-        f"{shortened(str(path))}: no such configuration file; {guess}", hint="mlpcli config list"
+        f"{shortened(str(path))}: no such configuration file; {suggestion}",
+        hint="mlpcli config list",
     )
 
 

@@ -191,11 +191,11 @@ class Reader:
         for candidates in (siblings, list(self.keys)):
             if match := difflib.get_close_matches(last, map(_last, candidates), 1):
                 near = [name for name in candidates if _last(name) == match[0]]
-                guess = f"did you mean {' or '.join(near)}?"
+                suggestion = f"did you mean {' or '.join(near)}?"
                 break
         else:
-            guess = f"known here: {', '.join(siblings)}"
-        raise ConfigError(f"{where}: {shortened(path)}: unknown key; {guess}")
+            suggestion = f"known here: {', '.join(siblings)}"
+        raise ConfigError(f"{where}: {shortened(path)}: unknown key; {suggestion}")
 
     def _at_node(self, node: Any) -> str:
         return self._at(None if node is None else node.start_mark)

@@ -46,13 +46,13 @@ class Run:
 
     def write_config(self, config: Config) -> None:
         """Write the resolved configuration, which `mlpcli train` reads back to the same."""
-        self._write("config.yaml", to_yaml(config))
+        _write(self.config_file, to_yaml(config))
 
     def write_environment(self, environment: dict[str, Any]) -> None:
-        self._write("environment.json", json.dumps(environment, indent=2) + "\n")
+        _write(self.environment, json.dumps(environment, indent=2) + "\n")
 
     def write_summary(self, summary: dict[str, Any]) -> None:
-        self._write("summary.json", json.dumps(summary, indent=2) + "\n")
+        _write(self.summary, json.dumps(summary, indent=2) + "\n")
 
     def write_note(self, note: str) -> None:
         """Write what the user notes on the run; bytes that are not UTF-8 stay what they are."""
@@ -82,9 +82,10 @@ class Run:
             rows.append(dict(zip(METRICS, values, strict=True)))
         return rows
 
-    def _write(self, name: str, text: str) -> None:
-        with replacing(self.folder / name) as file:
-            file.write(text.encode())
+
+def _write(file: Path, text: str) -> None:
+    with replacing(file) as new:
+        new.write(text.encode())
 
 
 class Metrics:

@@ -18,7 +18,6 @@ from mlpcli.errors import CheckpointError, MlpcliError
 from mlpcli.files import is_locked, open_regular, reading
 from mlpcli.runs.folder import MAX_NOTE, Run
 
-STATES = ("finished", "stopped", "running", "empty")
 MAX_JSON_BYTES = 2**20
 MAX_NUMBER = 1e12  # of seconds or epochs
 
@@ -31,7 +30,7 @@ class ListedRun:
     """A run as its folder shows it at this moment."""
 
     run_dir: Path
-    state: str  # one of STATES; "empty": nothing is saved
+    state: str  # "finished", "stopped", "running", or "empty": nothing is saved
     val_accuracy: float | None  # the highest of all epochs; None without validation
     train_accuracy: float | None  # of the last epoch
     epochs: int  # that are finished
@@ -127,7 +126,7 @@ def _is_run(folder: Path) -> bool:
 
 def _time(run: Run) -> datetime:
     """Return when a run was started; where that is not recorded, its configuration's date."""
-    recorded = _json(run.folder / "environment.json").get("time")
+    recorded = _json(run.environment).get("time")
     with contextlib.suppress(TypeError, ValueError, OverflowError, OSError):
         return datetime.fromisoformat(recorded).astimezone()  # type: ignore[arg-type]
     with contextlib.suppress(OSError, ValueError, OverflowError):

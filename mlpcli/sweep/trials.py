@@ -94,7 +94,7 @@ def _identity(config: Config) -> tuple[Any, ...]:
 def _summary(run: Run, identity: tuple[Any, ...]) -> dict[str, Any] | None:
     """Return the summary of a run that has finished as that configuration, else None."""
     try:
-        summary = json.loads((run.folder / "summary.json").read_bytes())
+        summary = json.loads(run.summary.read_bytes())
         config: Config = configuration.from_dict(summary["config"], str(run.folder))
         whole = _identity(config) == identity and all(name in summary for name in FIGURES)
     except (OSError, ValueError, KeyError, TypeError, ConfigError):

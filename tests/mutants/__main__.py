@@ -20,7 +20,7 @@ REQUIRED = 0.95  # of the mutants of each file
 FILES = (
     *sorted(
         path.relative_to(ROOT / "mlpcli").as_posix()
-        for folder in ("nn", "data", "training")
+        for folder in ("nn", "data", "training", "gradcheck")
         for path in (ROOT / "mlpcli" / folder).glob("*.py")
     ),
     "metrics.py",

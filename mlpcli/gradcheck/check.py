@@ -231,8 +231,8 @@ class _Checker:
     def __init__(
         self, model: Model, passes: list[Pass], repeated: Gradients, rng: np.random.Generator
     ) -> None:
-        self.model, self.passes, self.repeated, self.rng = model, passes, repeated, rng
-        self.dtype = model.network.params.dtype
+        self.passes, self.repeated, self.rng = passes, repeated, rng
+        self.dtype, self.diagnoses = model.network.params.dtype, dict[str, Diagnosis]()
         self.short = passes[1]  # cheap enough for single entries
         self.every_entry = model.network.params.size <= EVERY_ENTRY_BELOW
 
@@ -349,19 +349,25 @@ class _Checker:
         """Add the likely reason of a wrong gradient, found in the first pass that shows it."""
         if not tensor.failures:
             return tensor
-        batch, reason = tensor.repeated.batch, f"one of {REPEATS} gradients of a batch differs"
-        if exact := [c for c in (tensor.direction, tensor.complex_step) if c.passed is False]:
-            batch, reason = exact[0].batch, ""
-        elif tensor.training_dtype.passed is False:
+        exact = (tensor.direction, tensor.complex_step, tensor.central)
+        failed = [comparison.batch for comparison in exact if comparison.passed is False]
+        if tensor.failures == (REPEATED,):
+            batch, reason = tensor.repeated.batch, f"one of {REPEATS} gradients of a batch differs"
+        elif not failed and tensor.training_dtype.passed is False:
             batch = tensor.training_dtype.batch
             reason = "right in float64: the arithmetic of the training dtype is at fault"
-        (p,) = (p for p in self.passes if p.batch == batch)
-        if not reason:
-            derivatives = p.derivatives
-            diagnosis = Diagnosis(self.model, derivatives.X, derivatives.Y)
-            reason = diagnosis.explain(tensor.name, p.gradients[tensor.name])
-        where = "" if p is self.passes[0] else f" ({batch})"
+        else:
+            batch = failed[0] if failed else self.short.batch
+            reason = self._diagnose(tensor.name, batch)
+        where = "" if batch == self.passes[0].batch else f" ({batch})"
         return dataclasses.replace(tensor, reason=reason + where)
+
+    def _diagnose(self, name: str, batch: str) -> str:
+        p = next(p for p in self.passes if p.batch == batch)
+        if batch not in self.diagnoses:
+            model = p.derivatives.model
+            self.diagnoses[batch] = Diagnosis(model, p.derivatives.X, p.derivatives.Y)
+        return self.diagnoses[batch].explain(name, p.gradients[name])
 
 
 def _compare(a: Vector, b: Vector, tolerance: float, rounding: Rounding, batch: str) -> Comparison:

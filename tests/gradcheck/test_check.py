@@ -252,3 +252,68 @@ def test_the_shipped_configurations_are_right_to_rounding(path: Path, shapes_dir
         worst = abs(entries.worst_analytic - entries.worst_numeric) / abs(entries.worst_numeric)
         assert worst <= 1e-10
         assert tensor.slope == pytest.approx(2, abs=0.05)
+
+
+def after_backward(change: Callable[[Model, int], None]) -> Callable[[Model], None]:
+    """A flaw: `change` is called after each backward pass, with the number of examples."""
+
+    def flaw(model: Model) -> None:
+        right = model.network.backward
+
+        def backward(G: np.ndarray) -> None:
+            right(G)
+            change(model, len(G))
+
+        model.network.backward = backward
+
+    return flaw
+
+
+def test_what_is_wrong_in_one_kind_of_batch_is_said() -> None:
+    def by_buffer(model: Model, n: int) -> None:
+        model.network.grads *= n / model.batch_size
+
+    found = wrong(report(after_backward(by_buffer), batch=20))
+    assert found == dict.fromkeys(
+        EVERYWHERE,
+        "a factor 8/20: divided by the buffer's examples, not the batch's "
+        "(batch of 8 after one of 20)",
+    )
+
+
+def test_a_gradient_that_differs_now_and_then_is_wrong() -> None:
+    calls: dict[int, int] = {}
+
+    def race(model: Model, n: int) -> None:
+        calls[id(model)] = calls.get(id(model), 0) + 1
+        if calls[id(model)] == 30:
+            model.network.named_grads["W1"][0] *= 1.001
+
+    found = report(after_backward(race))
+    assert wrong(found) == {"W1": "one of 50 gradients of a batch differs"}
+    assert found.tensors[0].failures == ("repeated",)
+
+
+def test_a_forward_pass_that_is_not_analytic_is_seen_by_differences() -> None:
+    """The loss is blind to |b1|, of which the complex step sees the real part alone."""
+
+    def flaw(model: Model) -> None:
+        right, b = model.criterion.forward, model.network.named_params["b1"]
+        model.criterion.forward = lambda T, Y: right(T, Y) + float(np.abs(b).sum())
+
+    found = report(flaw)
+    assert set(wrong(found)) == {"b1"}
+    assert wrong(found)["b1"].startswith("a second backward pass agrees with it")
+    assert set(found.tensors[1].failures) == {"central differences", "Taylor slope"}
+
+
+def test_what_is_wrong_in_the_training_dtype_alone_is_said() -> None:
+    def single(model: Model, n: int) -> None:
+        if model.network.params.dtype == np.float32:
+            model.network.named_grads["b2"] *= 1 + 5e-5
+
+    found = report(after_backward(single))
+    assert wrong(found) == {
+        "b2": "right in float64: the arithmetic of the training dtype is at fault"
+    }
+    assert found.tensors[3].failures == ("training dtype",)

@@ -33,8 +33,8 @@ class Derivatives:
         self.model, self.complex_model, self.X, self.Y = model, complex_model, X, Y
         T = model.forward(X)
         self.level: float = model.loss(T, Y)
-        # The loss is a difference of terms as large as the logits.
-        terms = abs(self.level) + float(np.abs(T).max(axis=1).mean())
+        # The loss is a difference of terms as large as the logits, and never below 0.
+        terms = self.level + float(np.abs(T).max(axis=1).mean())
         self.rounding = 10 * sys.float_info.epsilon * terms
 
     def complex_step(self, name: str, where: Where, direction: Any) -> float:
@@ -132,7 +132,7 @@ def ratio(error: float, scale: float) -> float:
 
 def norm(a: Vector) -> float:
     """Return ‖a‖, without overflow or underflow in the squares."""
-    largest = float(np.max(np.abs(a), initial=0.0))
+    largest = np.max(np.abs(a), initial=0.0)
     if largest == 0 or not math.isfinite(largest):
         return largest
     scaled = a.ravel() / largest

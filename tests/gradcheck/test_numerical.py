@@ -67,7 +67,7 @@ def test_central_differences_err_by_the_square_of_their_step() -> None:
     np.testing.assert_array_equal(found.model.network.params, before)
 
 
-def test_the_best_central_step_is_nearly_the_best_of_its_ladder() -> None:
+def test_the_best_central_step_is_the_one_whose_neighbours_agree_best() -> None:
     found, gradients = derivatives()
     for name, gradient in gradients.items():
         direction = unit(gradient.size)
@@ -75,7 +75,13 @@ def test_the_best_central_step_is_nearly_the_best_of_its_ladder() -> None:
         errors = {
             h: abs(found.central(name, slice(None), direction, h)[0] - exact) for h in CENTRAL_STEPS
         }
+        slopes = [found.central(name, slice(None), direction, h)[0] for h in CENTRAL_STEPS]
+        apart = [
+            abs(slopes[i] - slopes[i - 1]) + abs(slopes[i + 1] - slopes[i])
+            for i in range(1, len(slopes) - 1)
+        ]
         chosen = found.best_central_step(name, direction)
+        assert apart[list(CENTRAL_STEPS).index(chosen) - 1] == min(apart)
         assert 1e-6 <= chosen <= 1e-3
         assert errors[chosen] <= 30 * min(errors.values()) + 1e-14
         assert errors[chosen] < 1e-3 * errors[CENTRAL_STEPS[0]]
@@ -115,6 +121,19 @@ def test_the_best_of_several_directions_counts() -> None:
     assert found.taylor_slope("b2", wrong, [right, other]) == pytest.approx(2, abs=0.02)
 
 
+@pytest.mark.parametrize(
+    ("slopes", "best"),
+    [([1.2, 1.1, 1.0], 1.2), ([1.0, 1.2], 1.2), ([None, 1.0, None], 1.0), ([1.0, 1.95, 3.0], 1.95)],
+)
+def test_directions_are_tried_until_one_has_a_slope_of_2(
+    slopes: list[float | None], best: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, _ = derivatives()
+    given = iter(slopes)
+    monkeypatch.setattr(found, "_slope_along", lambda *_: next(given))
+    assert found.taylor_slope("b2", np.zeros(3), [np.zeros(3)] * len(slopes)) == best
+
+
 def test_a_loss_without_curvature_has_no_taylor_slope() -> None:
     found, gradients = derivatives("tanh", "sigmoid_cross_entropy")
     found.model.network.named_params["b2"][...] = 1e4  # far from every kink of |t|
@@ -136,6 +155,13 @@ def test_the_rounding_of_a_loss_is_bounded_and_not_by_much(scale: float) -> None
     assert found.level == pytest.approx(float(exact), rel=1e-12)
     assert abs(found.level - exact) < found.rounding
     assert 2e-15 * found.level < found.rounding < 1e-14 * (found.level + 100 * scale)
+
+
+def test_the_largest_logit_of_each_example_rounds_the_loss() -> None:
+    found, _ = derivatives()
+    found.model.network.named_params["b2"][...] = [1e6, 0, 0]
+    far = Derivatives(found.model, found.complex_model, found.X, found.Y)
+    assert far.rounding > 1e6 * 8 * np.finfo(float).eps
 
 
 @pytest.mark.parametrize(

@@ -44,16 +44,17 @@ class SigmoidCrossEntropy(Loss):
         n = len(T)
         A, G = self._terms[:n], self._G[:n]
         # −y log σ(t) − (1−y) log(1−σ(t)) = |t|/2 + t(½ − y) + log(1 + e^−|t|), where |t| is
-        # t times the sign of its real part.
+        # t times the sign of its real part. The first two terms may cancel and are added first:
+        # of a right answer the small logarithm is left, and nothing of it is lost.
         np.sign(T.real, out=A)
-        A *= T
-        np.negative(A, out=G)
-        np.exp(G, out=G)
-        np.log1p(G, out=G)
         A *= 0.5
-        A += G
+        A *= T
         np.subtract(0.5, Y, out=G)
         G *= T
+        G += A
+        A *= -2
+        np.exp(A, out=A)
+        np.log1p(A, out=A)
         A += G
         return (A.sum() / n).item()
 
@@ -98,9 +99,11 @@ class SoftmaxCrossEntropy(Loss):
         A, row = self._terms[:n], self._row[:n]
         self._shift(T, A)
         E = np.exp(A, out=self._G[:n])
+        # The largest term, e^0 = 1, stays out of the sum: else a small rest would be lost in it.
+        E[np.arange(n), np.argmax(A.real, axis=1)] -= 1
         np.sum(E, axis=1, keepdims=True, out=row)
-        np.log(row, out=row)
-        A *= Y  # −Σ y log ŷ = log Σ e^(t−m) − Σ y(t−m)
+        np.log1p(row, out=row)
+        A *= Y  # −Σ y log ŷ = log(1 + Σ' e^(t−m)) − Σ y(t−m)
         return ((row.sum() - A.sum()) / n).item()
 
     def backward(self, T: Array, Y: Array) -> Array:

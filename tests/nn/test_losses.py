@@ -18,12 +18,23 @@ def one_hot(labels: list[int], classes: int, dtype: type) -> np.ndarray:
     return np.eye(classes, dtype=dtype)[labels]
 
 
-@given(t=st.floats(-30, 30), y=st.sampled_from([0.0, 1.0]))
-def test_sigmoid_cross_entropy_is_equation_3(t: float, y: float) -> None:
+@pytest.mark.parametrize(("dtype", "rel"), [(np.float32, 1e-6), (np.float64, 1e-14)])
+@given(t=st.floats(-80, 80, width=32), y=st.sampled_from([0.0, 1.0]))
+def test_sigmoid_cross_entropy_is_equation_3(dtype: type, rel: float, t: float, y: float) -> None:
+    """−log σ(t) = log(1 + e^−t) and −log(1 − σ(t)) = log(1 + e^t), however small."""
+    ours = SigmoidCrossEntropy(1, 1, dtype).forward(np.array([[t]], dtype), np.array([[y]], dtype))
+    assert ours == pytest.approx(log_1_plus_exp(-t if y else t), rel=rel, abs=0)
+
+
+def log_1_plus_exp(t: float) -> float:
+    return max(t, 0) + math.log1p(math.exp(-abs(t)))
+
+
+@given(t=st.floats(-80, 80), y=st.floats(0, 1))
+def test_sigmoid_cross_entropy_of_targets_between_0_and_1(t: float, y: float) -> None:
     ours = SigmoidCrossEntropy(1, 1, np.float64).forward(np.array([[t]]), np.array([[y]]))
-    p = 1 / (1 + math.exp(-t))
-    q = 1 / (1 + math.exp(t))  # 1 − p, without the cancellation
-    assert ours == pytest.approx(-y * math.log(p) - (1 - y) * math.log(q), rel=1e-12, abs=1e-15)
+    expected = y * log_1_plus_exp(-t) + (1 - y) * log_1_plus_exp(t)
+    assert ours == pytest.approx(expected, rel=1e-12, abs=1e-13)
 
 
 @given(t=st.floats(-30, 30), y=st.floats(0, 1))
@@ -32,14 +43,19 @@ def test_squared_error_is_equation_1(t: float, y: float) -> None:
     assert ours == pytest.approx(0.5 * (1 / (1 + math.exp(-t)) - y) ** 2, rel=1e-9, abs=1e-20)
 
 
-@given(logits=st.lists(st.floats(-30, 30), min_size=3, max_size=3), label=st.integers(0, 2))
+@pytest.mark.parametrize(("dtype", "rel"), [(np.float32, 1e-6), (np.float64, 1e-14)])
+@given(
+    logits=st.lists(st.floats(-30, 30, width=32), min_size=3, max_size=3), label=st.integers(0, 2)
+)
 def test_softmax_cross_entropy_is_minus_the_log_of_its_share(
-    logits: list[float], label: int
+    dtype: type, rel: float, logits: list[float], label: int
 ) -> None:
-    loss = SoftmaxCrossEntropy(1, 3, np.float64)
-    share = math.exp(logits[label]) / sum(map(math.exp, logits))
-    ours = loss.forward(np.array([logits]), one_hot([label], 3, np.float64))
-    assert ours == pytest.approx(-math.log(share), rel=1e-9, abs=1e-12)
+    """−log ŷ = log(1 + Σ e^(t − t_label)) over the other classes, however small."""
+    ours = SoftmaxCrossEntropy(1, 3, dtype).forward(
+        np.array([logits], dtype), one_hot([label], 3, dtype)
+    )
+    others = sum(math.exp(t - logits[label]) for k, t in enumerate(logits) if k != label)
+    assert ours == pytest.approx(math.log1p(others), rel=10 * rel, abs=0)
 
 
 @pytest.mark.parametrize("dtype", REAL)

@@ -39,7 +39,11 @@ if TYPE_CHECKING:
     help=f"Break the gradient first, to see the check find it: {', '.join(FLAWS)}.",
 )
 @click.option(
-    "--explain", is_flag=True, help="Print each equation of the note, its code and its test."
+    "--explain",
+    is_flag=False,
+    flag_value="steps",
+    type=click.Choice(["steps", "slips"]),
+    help="Print the derivation of the gradients: its steps, or the slips of the note.",
 )
 @options.verbosity
 def gradcheck(
@@ -49,7 +53,7 @@ def gradcheck(
     as_json: bool,
     checkpoint: Path | None,
     inject: str | None,
-    explain: bool,
+    explain: str | None,
 ) -> None:
     """Check the gradients of the network and loss of CONFIG.
 
@@ -64,7 +68,7 @@ def gradcheck(
     mlpcli gradcheck --explain
     """
     if explain:
-        _explain()
+        _explain(explain)
         return
     config = options.require(config, "smoke")
     with options.unless_for("sweep", config, sweeps.load):
@@ -151,18 +155,8 @@ def _print(report: Report) -> None:
             click.echo(f"  likely reason: {t.reason}")
 
 
-def _explain() -> None:
-    """Print of each equation: the note, the correct form, the line of code and its test."""
-    from mlpcli.gradcheck.equations import EQUATIONS
+def _explain(what: str) -> None:
+    """Print the steps of docs/note.md with their code and tests, or its table of slips."""
+    from mlpcli.gradcheck import explain
 
-    for equation in EQUATIONS:
-        verdict = click.style(equation.verdict, "green" if equation.verdict == "right" else "red")
-        click.echo(f"{equation.place}: {verdict}")
-        click.echo(f"  note   {equation.note}")
-        click.echo(f"  true   {equation.truth}")
-        path, line = equation.location()
-        click.echo(f"  code   {path}:{line}  {equation.line}")
-        click.echo(f"  test   {equation.test}")
-    click.echo()
-    click.echo("To see the note's sign climb the loss:")
-    click.echo("  mlpcli gradcheck smoke --inject sign")
+    click.echo({"steps": explain.explain_steps, "slips": explain.explain_slips}[what]())

@@ -87,18 +87,18 @@ def slips(page: str) -> list[Slip]:
 
 def explain_steps() -> str:
     """Return every step with its code and its test, then the worked example. Within WIDTH."""
-    lines = []
-    for step in steps(PAGE.read_text()):
+    lines = ["Each step of the derivation, with the lines of code that compute it and its test.", ""]
+    for step in steps(PAGE.read_text("utf-8")):
         lines += [f"{step.name}  {step.title}", f"    {step.formula}"]
-        lines += [f"    code  {line.path}:{line.number}  {line.text}" for line in step.code]
-        lines += [f"    test  {step.test.path}::{step.test.text}", ""]
+        lines += [f"    {line.path}:{line.number}  {line.text}" for line in step.code]
+        lines += [f"    {step.test.path}::{step.test.text}", ""]
     return "\n".join([*lines, "A worked example", "", example()])
 
 
 def explain_slips() -> str:
     """Return the table of the note's slips, a few lines per row. Within WIDTH."""
     lines = []
-    for slip in slips(PAGE.read_text()):
+    for slip in slips(PAGE.read_text("utf-8")):
         lines.append(slip.place)
         for label, cell in (("note", slip.note), ("true", slip.correct), ("why", slip.why)):
             text = cell.replace("`", "")
@@ -164,11 +164,13 @@ _FORMULAS = {
 
 def example() -> str:
     """Return the example's quantities as text: formula, exact values, decimals."""
-    lines = []
+    lines = [f"{'exact':>54}{'decimals':>24}"]
     for name, value in example_values().items():
+        if name in {"T1", "G2"}:  # the forward pass, the backward pass
+            lines.append("")
         label = f"{name} = {_FORMULAS[name]}" if name in _FORMULAS else name
         for row in np.atleast_2d(value):
-            exact = [_half_log(v) if name == "L" else _exact(v) for v in row]
+            exact = [half_log(v) if name == "L" else exact(v) for v in row]
             line = f"{label:28}" + "".join(f"{text:>13}" for text in exact)
             if not all(re.fullmatch(r"−?\d+", text) for text in exact):
                 decimals = [f"{round(v, 6) + 0.0:12.6f}" for v in row]
@@ -178,8 +180,8 @@ def example() -> str:
     return "\n".join(lines)
 
 
-def _exact(value: float) -> str:
-    """Return a number as a fraction, or as one times ln 3: empty where it is neither."""
+def exact(value: float) -> str:
+    """Return a number as a fraction, or as one times ln 3; "" where it is neither."""
     for unit, name in ((1.0, ""), (LN3, " ln 3")):
         fraction = Fraction(value / unit).limit_denominator(1000)
         if abs(float(fraction) * unit - value) < 1e-12:
@@ -188,7 +190,7 @@ def _exact(value: float) -> str:
     return ""
 
 
-def _half_log(value: float) -> str:
-    """Return ½ ln of a fraction: empty where it is not."""
+def half_log(value: float) -> str:
+    """Return a number as ½ ln of a fraction; "" where it is not."""
     fraction = Fraction(math.exp(2 * value)).limit_denominator(1000)
     return f"1/2 ln({fraction})" if abs(math.log(fraction) / 2 - value) < 1e-12 else ""

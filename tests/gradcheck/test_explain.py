@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 from conftest import Command
 
@@ -22,8 +20,8 @@ def test_the_steps_are_printed_with_their_code_and_test_and_the_example(mlpcli: 
     done = mlpcli("gradcheck", "--explain")
     assert done.returncode == 0
     for step in STEPS:
-        code = "".join(f"    code  {c.path}:{c.number}  {c.text}\n" for c in step.code)
-        test = f"    test  {step.test.path}::{step.test.text}\n"
+        code = "".join(f"    {c.path}:{c.number}  {c.text}\n" for c in step.code)
+        test = f"    {step.test.path}::{step.test.text}\n"
         assert f"{step.name}  {step.title}\n    {step.formula}\n{code}{test}" in done.stdout
     assert done.stdout.endswith(f"\nA worked example\n\n{explain.example()}\n")
 

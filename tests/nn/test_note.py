@@ -240,19 +240,33 @@ def test_s8_equations_2_and_8_with_their_biases() -> None:
         check_equal(n * model.network.named_grads["b1"][np.newaxis], db)
 
 
-def test_s9_the_forward_pass() -> None:
+def test_s9_the_hidden_layer() -> None:
+    """A unit depends on its own column of W¹ and its own bias, as S3 and S1 say."""
+    for unit in range(2):
+        others = [*W1[:, 1 - unit], b1[1 - unit]]
+        assert not Z[:, unit].has(*others)
+        prove_equal(Z[:, unit], (X * W1[:, unit] + ones * b1[unit]).applyfunc(sigma))
     model, x, _ = model_at_point()
-    logits = model.forward(x)
+    model.forward(x)
     hidden = model.network.layers[1]
     assert isinstance(hidden, Sigmoid)
     check_equal(hidden.T, T1)
     check_equal(hidden.Z, Z)
+
+
+def test_s10_the_logits_and_the_output() -> None:
+    """Ŷ is between 0 and 1. The note's, without σ, is not at the point: no logarithm."""
+    assert sp.Interval.open(0, 1) == sp.calculus.util.function_range(
+        sigma(t).rewrite(exp), t, sp.Reals
+    )
+    assert not all(0 < entry < 1 for entry in numbers(T2).flat)
+    model, x, _ = model_at_point()
+    logits = model.forward(x)
     check_equal(logits, T2)
     check_equal(model.probs(logits), Yhat)
-    assert not all(0 < t2 < 1 for t2 in numbers(T2).flat)  # the note's ŷ, without σ: no logarithm
 
 
-def test_s10_ten_classes() -> None:
+def test_s11_ten_classes() -> None:
     row, target = matrix("t", 1, 10), matrix("y", 1, 10)
     predictions = row.applyfunc(sigma)
     L = loss_of(predictions, target)
@@ -265,7 +279,7 @@ def test_s10_ten_classes() -> None:
     check_equal(code.backward(logits, targets), predictions - target, point)
 
 
-def test_s11_the_output_layer_for_one_example() -> None:
+def test_s12_the_output_layer_for_one_example() -> None:
     z, target, prediction = Z[0, :], Y[0, :], Yhat[0, :]
     hidden = matrix("z", 1, 2)
     out = (hidden * W2 + b2).applyfunc(sigma)
@@ -278,7 +292,7 @@ def test_s11_the_output_layer_for_one_example() -> None:
     check_equal(model.network.named_grads["b2"][np.newaxis], prediction - target)
 
 
-def test_s12_the_mean_over_the_batch() -> None:
+def test_s13_the_mean_over_the_batch() -> None:
     logits = matrix("t", 2, 4)
     predictions = logits.applyfunc(sigma)
     prove_equal(derivative(loss_of(predictions, Y), logits), (predictions - Y) / n)
@@ -293,7 +307,7 @@ def output_layer() -> tuple[sp.Matrix, sp.Matrix, sp.Expr]:
     return hidden, (predictions - Y) / n, loss_of(predictions, Y)
 
 
-def test_s13_a_sum_over_examples_is_a_matrix_product() -> None:
+def test_s14_a_sum_over_examples_is_a_matrix_product() -> None:
     hidden, G, L = output_layer()
     dW2 = derivative(L, W2)
     prove_equal(dW2, hidden.T * G)
@@ -301,14 +315,14 @@ def test_s13_a_sum_over_examples_is_a_matrix_product() -> None:
     check_equal(gradients_at_point()["W2"], Z.T * G2)
 
 
-def test_s14_the_bias_is_a_column_sum() -> None:
+def test_s15_the_bias_is_a_column_sum() -> None:
     _, G, L = output_layer()
     prove_equal(derivative(L, b2), G[0, :] + G[1, :])
     prove_equal(derivative(L, b2), ones.T * G)
     check_equal(gradients_at_point()["b2"], G2[0, :] + G2[1, :])
 
 
-def test_s15_a_sum_over_classes() -> None:
+def test_s16_a_sum_over_classes() -> None:
     hidden, G, L = output_layer()
     prove_equal(derivative(L, hidden), G * W2.T)
     model, x, y_ = model_at_point()
@@ -316,7 +330,7 @@ def test_s15_a_sum_over_classes() -> None:
     check_equal(model.network.layers[2].backward(signal), G2 * W2.T)
 
 
-def test_s16_back_through_the_sigmoid() -> None:
+def test_s17_back_through_the_sigmoid() -> None:
     pre = matrix("t", 2, 2)
     z = pre.applyfunc(sigma)
     predictions = (z * W2 + ones * b2).applyfunc(sigma)
@@ -330,7 +344,7 @@ def test_s16_back_through_the_sigmoid() -> None:
     check_equal(signal, G1)
 
 
-def test_s17_the_weights_of_the_hidden_layer() -> None:
+def test_s18_the_weights_of_the_hidden_layer() -> None:
     prove_equal(derivative(loss_of(Yhat, Y), W1), X.T * G1)
     # The note's column, of one example: its sign and its x put right.
     x, target, prediction = X[0, :], Y[0, :], Yhat[0, :]
@@ -339,12 +353,12 @@ def test_s17_the_weights_of_the_hidden_layer() -> None:
     check_equal(gradients_at_point()["W1"], X.T * G1)
 
 
-def test_s18_the_biases_of_the_hidden_layer() -> None:
+def test_s19_the_biases_of_the_hidden_layer() -> None:
     prove_equal(derivative(loss_of(Yhat, Y), b1), G1[0, :] + G1[1, :])
     check_equal(gradients_at_point()["b1"], G1[0, :] + G1[1, :])
 
 
-def test_s19_the_shapes() -> None:
+def test_s20_the_shapes() -> None:
     """The factors of the note's network fit together as they stand, and not otherwise."""
     batch, D, H, K = 128, 3072, 512, 10
     inputs, output, errors = (
@@ -367,7 +381,7 @@ def test_s19_the_shapes() -> None:
     assert shapes == {"W1": (D, H), "b1": (H,), "W2": (H, K), "b2": (K,)}
 
 
-def test_s20_the_loss_from_the_logit() -> None:
+def test_s21_the_loss_from_the_logit() -> None:
     """Equal on both sides of 0, with the value and the slope of each side; and summed in order."""
     size = symbols("size", nonnegative=True)
     for side in (size, -size):
@@ -409,7 +423,7 @@ def along_w2() -> tuple[Derivatives, list[float], np.ndarray]:
     return Derivatives(model, x, targets), exact, np.eye(W2.rows * W2.cols)[1 * W2.cols + 2]
 
 
-def test_s21_central_differences() -> None:
+def test_s22_central_differences() -> None:
     difference = (L(p + h) - L(p - h)) / (2 * h)
     assert order(difference - sp.diff(L(p), p) - h**2 / 6 * sp.diff(L(p), p, 3), h) == 4
     derivatives, (first, _, third), direction = along_w2()
@@ -419,7 +433,7 @@ def test_s21_central_differences() -> None:
     assert found != pytest.approx(first, rel=1e-7)
 
 
-def test_s22_the_complex_step() -> None:
+def test_s23_the_complex_step() -> None:
     stepped = sp.im(sp.expand(L(p + I * h))) / h
     assert order(stepped - sp.diff(L(p), p) + h**2 / 6 * sp.diff(L(p), p, 3), h) == 4
     derivatives, (first, *_), direction = along_w2()
@@ -427,7 +441,7 @@ def test_s22_the_complex_step() -> None:
     assert found == pytest.approx(first, rel=1e-14)
 
 
-def test_s23_the_taylor_slope() -> None:
+def test_s24_the_taylor_slope() -> None:
     remainder = L(p + e) - L(p) - e * g
     slope, curvature = sp.diff(L(p), p), sp.diff(L(p), p, 2)
     assert order(remainder - e * (slope - g) - e**2 / 2 * curvature, e) == 3
@@ -481,6 +495,11 @@ BREAKS = {
         "np.tanh(-out, out=out)",
         "np.tanh(2 * out, out=out)",
         "pass",
+    ),
+    ("Sigmoid._forward", "sigmoid(T, out=Z)"): (
+        "sigmoid(-T, out=Z)",
+        "sigmoid(2 * T, out=Z)",
+        "Z[...] = T",
     ),
     ("Sigmoid._backward", "T *= Z"): ("T *= -Z", "T *= 2 * Z", "pass"),
     ("Sigmoid._backward", "G *= T"): ("G *= -T", "G *= 2 * T", "pass"),

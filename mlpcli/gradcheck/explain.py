@@ -87,7 +87,10 @@ def slips(page: str) -> list[Slip]:
 
 def explain_steps() -> str:
     """Return every step with its code and its test, then the worked example. Within WIDTH."""
-    lines = ["Each step of the derivation, with the lines of code that compute it and its test.", ""]
+    lines = [
+        "Each step of the derivation, with the lines of code that compute it and its test.",
+        "",
+    ]
     for step in steps(PAGE.read_text("utf-8")):
         lines += [f"{step.name}  {step.title}", f"    {step.formula}"]
         lines += [f"    {line.path}:{line.number}  {line.text}" for line in step.code]
@@ -170,9 +173,9 @@ def example() -> str:
             lines.append("")
         label = f"{name} = {_FORMULAS[name]}" if name in _FORMULAS else name
         for row in np.atleast_2d(value):
-            exact = [half_log(v) if name == "L" else exact(v) for v in row]
-            line = f"{label:28}" + "".join(f"{text:>13}" for text in exact)
-            if not all(re.fullmatch(r"−?\d+", text) for text in exact):
+            cells = [half_log(v) if name == "L" else exact(v) for v in row]
+            line = f"{label:28}" + "".join(f"{text:>13}" for text in cells)
+            if not all(re.fullmatch(r"−?\d+", text) for text in cells):
                 decimals = [f"{round(v, 6) + 0.0:12.6f}" for v in row]
                 line = f"{line:54}" + "".join(decimals).replace("-", "−")
             lines.append(line)

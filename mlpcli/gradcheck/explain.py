@@ -88,7 +88,7 @@ def slips(page: str) -> list[Slip]:
 def explain_steps() -> str:
     """Return every step with its code and its test, then the worked example. Within WIDTH."""
     lines = [
-        "Each step of the derivation, with the lines of code that compute it and its test.",
+        "The steps of the derivation, each with its lines of code and its test.",
         "",
     ]
     for step in steps(PAGE.read_text("utf-8")):

@@ -3,13 +3,16 @@
     python tests/documentation.py     (make docs)
 
 Such a part is between `<!-- name -->` and `<!-- /name -->`: the commands, the keys, the shipped
-configurations, the layers of packages, and the tables of what was measured.
+configurations, the layers of packages, the worked example, and the tables of what was measured.
+Links to lines of code get the number of the line that they quote.
 """
 
 from __future__ import annotations
 
+import ast
 import importlib
 import json
+import re
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
@@ -19,6 +22,7 @@ import click
 
 from mlpcli.cli.main import cli
 from mlpcli.config.settings import KEYS
+from mlpcli.gradcheck.explain import example
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -94,11 +98,45 @@ PARTS: dict[str, Callable[[], str]] = {
     "keys": keys,
     "layers": layers,
     "commands": commands,
+    "example": lambda: f"```text\n{example()}\n```",
 }
+
+# `Class.function`, [`a line of it`](../file.py#L1) and [`test_name`](../file.py#L1)
+LINK = re.compile(r"(?:`([\w.]+)`,([\s>]+))?\[`([^`]+)`\]\(\.\./([\w/]+\.py)#L\d+\)")
+
+
+def _linked(found: re.Match[str]) -> str:
+    """A link to a line of code or to a test, with the number of its line."""
+    function, gap, line, path = found.groups()
+    source = (ROOT / path).read_text()
+    first, last = _span(source, function or line, path)
+    quoted = line if function else f"def {line}("
+    lines = source.splitlines()
+    at = [k for k in range(first, last + 1) if lines[k - 1].strip().startswith(quoted)]
+    if len(at) != 1:
+        raise LookupError(f"{path}: {quoted!r} starts {len(at)} lines of {function}, expected 1")
+    start = f"`{function}`,{gap}" if function else ""
+    return f"{start}[`{line}`](../{path}#L{at[0]})"
+
+
+def _span(source: str, function: str, path: str) -> tuple[int, int]:
+    """The first and the last line of a function, named with its class."""
+    node: ast.AST = ast.parse(source)
+    for name in function.split("."):
+        inside = [n for n in ast.iter_child_nodes(node) if getattr(n, "name", None) == name]
+        if len(inside) != 1:
+            raise LookupError(f"{path}: {function} is defined {len(inside)} times, expected 1")
+        node = inside[0]
+    assert isinstance(node, ast.FunctionDef)
+    return node.lineno, node.end_lineno or node.lineno
 
 
 def written(text: str) -> str:
-    """Return a page's text with the parts that it has as they should be."""
+    """Return a page's text with the parts and the links that it has as they should be.
+
+    Raises LookupError for a link to a line that is not there, or is there twice.
+    """
+    text = LINK.sub(_linked, text)
     for name, part in PARTS.items():
         start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
         if start in text:

@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 EXTRAS = PROJECT["project"]["optional-dependencies"]
-BUILT_FROM = ["LICENSE", "README.md", "configs", "mlpcli", "pyproject.toml"]
+BUILT_FROM = ["LICENSE", "README.md", "configs", "docs", "mlpcli", "pyproject.toml"]
 # The backend without the tools around it: they would download it again.
 BUILD = "import sys, setuptools.build_meta as backend; backend.build_wheel(sys.argv[1])"
 HOME = "https://github.com/somebody/something"
@@ -57,7 +57,7 @@ def links(text: str) -> list[str]:
 
 def test_the_wheel_holds_the_package_and_the_configurations_and_nothing_else(build: Build) -> None:
     names, metadata = build()
-    expected = {"mlpcli/py.typed", "mlpcli/report/page.html"}
+    expected = {"mlpcli/docs/note.md", "mlpcli/py.typed", "mlpcli/report/page.html"}
     expected |= {f"mlpcli/configs/{path.name}" for path in CONFIGS.iterdir()}
     expected |= {str(path.relative_to(ROOT)) for path in (ROOT / "mlpcli").rglob("*.py")}
     assert {name for name in names if ".dist-info/" not in name} == expected

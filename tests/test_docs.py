@@ -274,7 +274,35 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
         path, _, anchor = link.partition("#")
         target = (page.parent / path).resolve() if path else page
         assert target.is_file(), link
-        assert not anchor or anchor in anchors(target), link
+        if target.suffix == ".py":  # a line of code: the generated parts have its number
+            assert re.fullmatch(r"L\d+", anchor), link
+        else:
+            assert not anchor or anchor in anchors(target), link
+
+
+def test_markdown_leaves_the_mathematics_as_it_is() -> None:
+    """GitHub gives a formula to MathJax after Markdown has read `_`, `*` and backslashes in it."""
+    text = prose(DOCS / "note.md")
+    formulas = re.findall(r"^\$\$\n(.*?)\n\$\$$|\$([^$\n]+)\$", text, re.DOTALL | re.MULTILINE)
+    assert len(formulas) > 100
+    for formula in map("".join, formulas):
+        assert not re.search(r"\\[!-/:-@\[-`{-~]|[*|<>`]|\}_[{\\]", formula), formula
+
+
+def test_a_link_to_a_line_gets_its_number_and_must_have_one() -> None:
+    link = "`Dense.{}`, [`{}`](../mlpcli/nn/layers.py#L1)"
+    lines = (ROOT / "mlpcli/nn/layers.py").read_text().splitlines()
+    number = re.search(r"#L(\d+)", written(link.format("forward", "T += self.b")))
+    assert number
+    assert lines[int(number[1]) - 1].strip() == "T += self.b"
+    for function, line, problem in (
+        ("forward", "T -= self.b", "starts 0 lines"),
+        ("backward", "T += self.b", "starts 0 lines"),
+        ("backward", "np.", "starts 2 lines"),
+        ("nothing", "T += self.b", "defined 0 times"),
+    ):
+        with pytest.raises(LookupError, match=problem):
+            written(link.format(function, line))
 
 
 def test_every_page_is_in_the_readme_and_in_the_site() -> None:
@@ -293,6 +321,12 @@ def test_the_site_is_built_without_a_warning_and_needs_no_network(tmp_path: Path
     for page in (tmp_path / "site").glob("*.html"):
         for tag in re.findall(r"<(?:script|link|img|iframe)\b[^>]*>", page.read_text()):
             assert "http" not in tag, f"{page.name}: {tag}"
+    note = (tmp_path / "site/note.html").read_text()
+    assert "arithmatex" not in note
+    links = re.findall(r'href="(source/[^"#]+)#([^"]+)"', note)
+    assert len(links) == (DOCS / "note.md").read_text().count(".py#L")
+    for path, anchor in links:
+        assert f'id="{anchor}"' in (tmp_path / "site" / path).read_text()
 
 
 # What comes from the code is up to date.

@@ -45,7 +45,11 @@ if TYPE_CHECKING:
     help="Exit with 0 where a gradient can be neither confirmed nor refuted.",
 )
 @click.option(
-    "--explain", is_flag=True, help="Print each equation of the note, its code and its test."
+    "--explain",
+    is_flag=False,
+    flag_value="steps",
+    type=click.Choice(["steps", "slips"]),
+    help="Print the derivation of the gradients: its steps, or the slips of the note.",
 )
 @options.verbosity
 def gradcheck(
@@ -56,7 +60,7 @@ def gradcheck(
     checkpoint: Path | None,
     inject: str | None,
     allow_inconclusive: bool,
-    explain: bool,
+    explain: str | None,
 ) -> None:
     """Check the gradients of the network and loss of CONFIG.
 
@@ -73,7 +77,7 @@ def gradcheck(
     mlpcli gradcheck --explain
     """
     if explain:
-        _explain()
+        _explain(explain)
         return
     if checkpoint is None:
         config = options.require(config, "smoke")
@@ -190,18 +194,8 @@ def _print(report: Report) -> None:
             click.echo(f"  likely reason: {t.reason}")
 
 
-def _explain() -> None:
-    """Print of each equation: the note, the correct form, the line of code and its test."""
-    from mlpcli.gradcheck.equations import EQUATIONS
+def _explain(what: str) -> None:
+    """Print the steps of docs/note.md with their code and tests, or its table of slips."""
+    from mlpcli.gradcheck import explain
 
-    for equation in EQUATIONS:
-        verdict = click.style(equation.verdict, "green" if equation.verdict == "right" else "red")
-        click.echo(f"{equation.place}: {verdict}")
-        click.echo(f"  note   {equation.note}")
-        click.echo(f"  true   {equation.truth}")
-        path, line = equation.location()
-        click.echo(f"  code   {path}:{line}  {equation.line}")
-        click.echo(f"  test   {equation.test}")
-    click.echo()
-    click.echo("To see the note's sign climb the loss:")
-    click.echo("  mlpcli gradcheck smoke --inject sign")
+    click.echo({"steps": explain.explain_steps, "slips": explain.explain_slips}[what]())

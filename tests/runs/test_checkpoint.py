@@ -189,6 +189,11 @@ def test_what_is_compressed_or_says_so_is_refused(tmp_path: Path) -> None:
         archive.filelist[0].file_size += 4
     with pytest.raises(CheckpointError, match=r"b1\.npy is compressed"):
         checkpoint.load(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("b1.npy", B1)
+        archive.filelist[0].compress_type = zipfile.ZIP_DEFLATED
+    with pytest.raises(CheckpointError, match=r"b1\.npy is compressed"):
+        checkpoint.load(path)
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
@@ -223,7 +228,7 @@ def test_members_that_share_a_name_or_bytes_are_refused(tmp_path: Path) -> None:
         ({"resume/order": np.array([np.inf])}, "resume/order is not finite"),
         ({"resume/order": np.array(["text"])}, "not a valid checkpoint"),
         ({"b1": np.array([None] * 4)}, "b1.npy is no array of numbers or text"),
-        ({"metadata": None}, "metadata"),
+        ({"metadata": None}, "it has no metadata"),
         ({"metadata": np.array("{")}, "not a valid checkpoint"),
         ({"metadata": np.array("[]")}, "not a valid checkpoint"),
         ({"metadata": np.array("[" * 60_000)}, "not a valid checkpoint"),
@@ -325,7 +330,9 @@ def test_files_that_are_no_archive_are_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "d.npz", "w") as archive:
         archive.writestr("metadata.npy", b"not an array")
     os.mkfifo(tmp_path / "pipe.npz")
-    for name in ("c.npy", "d.npz", "nowhere.npz", ".", "pipe.npz"):
+    with pytest.raises(CheckpointError, match=r"nowhere\.npz: no such checkpoint"):
+        checkpoint.load(tmp_path / "nowhere.npz")
+    for name in ("c.npy", "d.npz", ".", "pipe.npz"):
         with pytest.raises(CheckpointError):
             checkpoint.load(tmp_path / name)
 

@@ -6,6 +6,7 @@ saved or printed, or breaks what a docstring promises, is never equivalent.
 
 _NOT_READ = "forward sets it before backward reads it"
 
+_NO_SUCH_VARIANCE = "one pixel of 60,000 that differs by 1 has a variance of 3e-10"
 _MEMORY_ALONE = "how many at a time: the numbers are the same"
 
 EQUIVALENT: dict[str, dict[str, str]] = {
@@ -20,6 +21,20 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "takes = np.floor(shares).astype(int)  →  takes = shares.astype(int)": (
             "no share is negative"
         ),
+    },
+    "data/features.py": {
+        "CHUNK = 500  # images that are converted at a time  →  "
+        "CHUNK = 499  # images that are converted at a time": _MEMORY_ALONE,
+        "CHUNK = 500  # images that are converted at a time  →  "
+        "CHUNK = 501  # images that are converted at a time": _MEMORY_ALONE,
+        'X *= np.take(self._signs, flipped, axis=0, out=self._S[:n], mode="clip")  →  '
+        'X /= np.take(self._signs, flipped, axis=0, out=self._S[:n], mode="clip")': (
+            "the signs are ±1"
+        ),
+        "constant = variance < 1e-12  →  constant = variance < 2e-12": _NO_SUCH_VARIANCE,
+        "constant = variance < 1e-12  →  constant = variance <= 1e-12": _NO_SUCH_VARIANCE,
+        "right = (lines[:, ::-1] * parity).astype(lines.dtype)  →  "
+        "right = (lines[:, ::-1] / parity).astype(lines.dtype)": "parity is ±1",
     },
     "metrics.py": {
         "z2 = NormalDist().inv_cdf((1 + level) / 2) ** 2  →  "

@@ -59,10 +59,10 @@ def test_what_is_listed_as_equivalent_is_a_mutant_with_a_reason(file: str) -> No
 
 
 def test_the_program_finds_that_tests_notice() -> None:
-    command = [sys.executable, "-m", "mutants", "runs/seeds.py", "--sample", "2"]
+    command = [sys.executable, "-m", "mutants", "metrics.py", "--sample", "2"]
     done = subprocess.run(
         command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "| runs/seeds.py | " in done.stdout
+    assert "| metrics.py | " in done.stdout
     assert " | 2 | 2 | 100% | " in done.stdout

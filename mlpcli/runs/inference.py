@@ -66,14 +66,13 @@ def logits(checkpoint: Checkpoint, images: NDArray[Any]) -> NDArray[Any]:
 
     Raises CheckpointError where the weights are so large that one is not finite.
     """
-    size = min(max(len(images), 1), BATCH_SIZE)
-    model = checkpoint.model(size)
+    model = checkpoint.model(BATCH_SIZE)
     dtype = model.network.params.dtype
     T = np.empty((len(images), len(checkpoint.label_names)), dtype)
-    for start in range(0, len(images), size):
-        chunk = images[start : start + size]
+    for start in range(0, len(images), BATCH_SIZE):
+        chunk = images[start : start + BATCH_SIZE]
         X = PLAIN.apply(chunk, dtype) if chunk.dtype == np.uint8 else chunk.astype(dtype)
-        T[start : start + size] = model.forward(X)
+        T[start : start + BATCH_SIZE] = model.forward(X)
     if not np.isfinite(T).all():
         raise CheckpointError("the network's logits overflow: its weights are too large")
     return T

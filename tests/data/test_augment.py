@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from conftest import draw_split
@@ -73,7 +75,7 @@ def affine_maps(
 def test_components_are_mapped_as_the_pixels_are(split: Split) -> None:
     """The same map, of images that the components reproduce exactly."""
     found = features.fit(PCAConfig(components=60, epsilon=0.01), split)
-    maps = affine_maps(found, AugmentConfig(shift=2, rotation=8, zoom=0.1))
+    maps = affine_maps(found, AugmentConfig(shift=3, rotation=8, zoom=0.1))
     again = np.random.default_rng(0)
     x = found.apply(split.images[:10])
     images = found.mean + x / found.scale @ found.basis.T
@@ -81,7 +83,7 @@ def test_components_are_mapped_as_the_pixels_are(split: Split) -> None:
         angle, zoom = np.radians(again.uniform(-8, 8)), 1.1 ** again.uniform(-1, 1, 2)
         cos, sin = np.cos(angle), np.sin(angle)
         linear = np.array([[cos, -sin], [sin, cos]]) * zoom
-        S = augment.sampling_matrix(linear, again.uniform(-2, 2, 2))
+        S = augment.sampling_matrix(linear, again.uniform(-3, 3, 2))
         there = (images.reshape(-1, 1024) @ S).reshape(-1, 3072)
         expected = (there - found.mean) @ found.basis * found.scale
         np.testing.assert_allclose(x @ matrix + offset, expected, atol=1e-4)
@@ -163,6 +165,16 @@ def test_draws_on_the_boundary_neither_flip_nor_drop() -> None:
         same = augment.Augmentation(config, None, 3, 2, Same(draw))
         assert same.flipped(3).tolist() == [flipped] * 3
         np.testing.assert_array_equal(same.apply(np.ones((3, 2))), 0 if flipped else 2)
+
+
+def test_maps_come_before_dropout(split: Split) -> None:
+    found, config = features.fit(PCAConfig(components=5), split), AugmentConfig(shift=2)
+    x = found.apply(split.images[:20])
+    for dropout in (0.0, 0.5):
+        own = replace(config, input_dropout=dropout)
+        both = augment.Augmentation(own, affine_maps(found, config), 20, 5, Same(0.9))
+        expected = affine_maps(found, config).apply(x) / (1 - dropout)
+        np.testing.assert_allclose(both.apply(x), expected, rtol=1e-6)
 
 
 def test_what_is_not_configured_draws_nothing() -> None:

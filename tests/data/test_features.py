@@ -41,7 +41,9 @@ def test_pixel_gives_each_pixel_mean_0_and_std_1(split: Split) -> None:
 
 
 def test_channel_gives_each_channel_mean_0_and_std_1(split: Split) -> None:
-    x = apply(fit("channel", split), split).reshape(-1, 3, 1024)
+    found = fit("channel", split)
+    assert len(np.unique(found.scale)) == 3, "or it is pixels that are standardized"
+    x = apply(found, split).reshape(-1, 3, 1024)
     np.testing.assert_allclose(x.mean(axis=(0, 2)), 0, atol=1e-12)
     np.testing.assert_allclose(x.std(axis=(0, 2)), 1, rtol=1e-9)
 
@@ -60,6 +62,7 @@ def test_components_are_those_of_the_images_and_their_mirror_images(split: Split
 
 def test_components_are_orthonormal_and_their_features_nearly_white(split: Split) -> None:
     found = fit("pca", split, components=20, epsilon=1e-9)
+    assert found.basis.dtype == np.float32
     np.testing.assert_allclose(found.basis.T @ found.basis, np.eye(20), atol=1e-5)
     images = split.images[split.rows]
     both = Split(np.concatenate([images, flipped(images)]), np.zeros(300), np.arange(300))

@@ -54,6 +54,21 @@ def test_an_epoch_holds_every_row_once_with_a_short_last_batch(
             assert len(batches) == len(sampler)
 
 
+@pytest.mark.parametrize("position", [0, 4, 9, 10])
+def test_a_resumed_epoch_yields_what_is_left_of_it_and_then_a_new_one(position: int) -> None:
+    """Of 10 rows in batches of 4: nothing is left after the last, and nothing comes twice."""
+    order, again = np.arange(10)[::-1].copy(), rng()
+    sampler = Sampler(np.arange(10), 4, rng())
+    sampler.order[...], sampler.position = order, position
+    left = [row for rows in sampler for row in rows]
+    if position == 0:
+        again.shuffle(order)
+    assert left == order[position:].tolist()
+    assert sampler.position == 0
+    again.shuffle(order)
+    assert [row for rows in sampler for row in rows] == order.tolist()
+
+
 def test_epochs_differ_in_their_order_only_if_they_are_shuffled() -> None:
     for order in (None, rng()):
         sampler = Sampler(np.arange(50), 50, order)
@@ -120,7 +135,9 @@ def test_a_loader_in_order_shares_the_inputs_and_augments_nothing(split: Split) 
     rows = np.arange(0, len(split.images), 3)
     val = loader.in_order(Split(split.images, split.labels, rows))
     assert val.inputs is loader.inputs
+    next(iter(val))  # one that is left starts anew
     found = np.concatenate([batch.inputs.copy() for batch in val])
+    assert next(iter(val)).targets.shape[1] == 10
     np.testing.assert_allclose(found, fitted(split).apply(split.images[rows]), atol=1e-12)
 
 

@@ -93,7 +93,7 @@ _REMOVED = {
 }
 # Calls whose arguments may change places, or have kinds that may not.
 _UNSWAPPED = {
-    *("add", "multiply", "maximum", "minimum", "max", "min", "equal"),
+    *("add", "multiply", "maximum", "minimum", "max", "min", "equal", "array_equal"),
     *("empty", "full", "zeros", "ones", "eye", "reshape", "einsum", "frombuffer", "open"),
     *("isinstance", "getattr", "hasattr", "setattr", "replace", "fromkeys", "print", "__init__"),
 }

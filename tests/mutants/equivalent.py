@@ -6,7 +6,40 @@ saved or printed, or breaks what a docstring promises, is never equivalent.
 
 _NOT_READ = "forward sets it before backward reads it"
 
+_NO_SUCH_VARIANCE = "one pixel of 60,000 that differs by 1 has a variance of 3e-10"
+_MEMORY_ALONE = "how many at a time: the numbers are the same"
+
 EQUIVALENT: dict[str, dict[str, str]] = {
+    "data/augment.py": {
+        "place = np.clip(place, 0, 31)  →  place = np.clip(0, place, 31)": (
+            "the larger of two is the same either way"
+        ),
+    },
+    "data/dataset.py": {
+        "rest = np.setdiff1d(train.rows, val, assume_unique=True)  →  "
+        "rest = np.setdiff1d(train.rows, val, assume_unique=False)": "no row comes twice",
+        "takes = np.floor(shares).astype(int)  →  takes = shares.astype(int)": (
+            "no share is negative"
+        ),
+    },
+    "data/features.py": {
+        "CHUNK = 500  # images that are converted at a time  →  "
+        "CHUNK = 499  # images that are converted at a time": _MEMORY_ALONE,
+        "CHUNK = 500  # images that are converted at a time  →  "
+        "CHUNK = 501  # images that are converted at a time": _MEMORY_ALONE,
+        'X *= np.take(self._signs, flipped, axis=0, out=self._S[:n], mode="clip")  →  '
+        'X /= np.take(self._signs, flipped, axis=0, out=self._S[:n], mode="clip")': (
+            "the signs are ±1"
+        ),
+        "constant = variance < 1e-12  →  constant = variance < 2e-12": _NO_SUCH_VARIANCE,
+        "constant = variance < 1e-12  →  constant = variance <= 1e-12": _NO_SUCH_VARIANCE,
+        "right = (lines[:, ::-1] * parity).astype(lines.dtype)  →  "
+        "right = (lines[:, ::-1] / parity).astype(lines.dtype)": "parity is ±1",
+    },
+    "metrics.py": {
+        "z2 = NormalDist().inv_cdf((1 + level) / 2) ** 2  →  "
+        "z2 = NormalDist().inv_cdf((1 - level) / 2) ** 2": "the quantile is squared",
+    },
     "nn/activations.py": {
         "self.T = self.Z = self._buffer[:0]  →  self.T = self.Z = self._buffer[:]": _NOT_READ,
         "self.T = self.Z = self._buffer[:0]  →  self.T = self.Z = self._buffer[:1]": _NOT_READ,
@@ -26,5 +59,36 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     },
     "nn/optimizers.py": {
         "if self.weight_decay:  →  if True:": "it multiplies by 1",
+    },
+    "runs/checkpoint.py": {
+        "for other in (path.with_name(name) for name in CHECKPOINTS if name != path.name):  →  "
+        "for other in (path.with_name(name) for name in CHECKPOINTS if True):": (
+            "the invalid file itself is read again, and still invalid"
+        ),
+        "if len(headers) < len(infos) or sum(info.file_size for info in infos) > size:  →  "
+        "if len(headers) < len(infos) or sum(info.file_size for info in infos) >= size:": (
+            "an archive has more bytes than its members"
+        ),
+        "number = value if isinstance(value, (int, float)) else 0  →  "
+        "number = value if isinstance(value, (int, float)) else 1": "both are in bounds",
+    },
+    "runs/inference.py": {
+        "BATCH_SIZE = 500  # of a saved network's evaluation, where nothing is trained  →  "
+        "BATCH_SIZE = 499  # of a saved network's evaluation, where nothing is trained": (
+            _MEMORY_ALONE
+        ),
+        "BATCH_SIZE = 500  # of a saved network's evaluation, where nothing is trained  →  "
+        "BATCH_SIZE = 501  # of a saved network's evaluation, where nothing is trained": (
+            _MEMORY_ALONE
+        ),
+        "T = logits(checkpoint, images).astype(np.float64)  →  T = logits(checkpoint, images)": (
+            "halving is exact, and the buffers of the loss are float64"
+        ),
+    },
+    "training/trainer.py": {
+        "is_best = val_accuracy is None or best is None or val_accuracy > best  →  "
+        "is_best = False or best is None or val_accuracy > best": (
+            "without a validation split no accuracy is ever the best"
+        ),
     },
 }

@@ -12,6 +12,7 @@ def test_the_std_is_that_of_a_sample() -> None:
     assert three.mean == pytest.approx(0.53)
     assert three.std == pytest.approx((0.0026 / 2) ** 0.5)
     assert str(three) == "53.00% ± 3.61"
+    assert SeedAccuracies([0.4, 0.6]).std == pytest.approx(0.02**0.5)
 
 
 def test_one_run_has_no_std_and_none_has_no_mean() -> None:

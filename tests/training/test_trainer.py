@@ -6,7 +6,7 @@ import itertools
 import json
 import tracemalloc
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -562,6 +562,7 @@ def test_without_a_val_split_the_last_epoch_is_the_best(shapes_dir: Path) -> Non
 
 def test_progress_counts_every_image(note: Config) -> None:
     training = start(note)
+    assert {*asdict(training.progress).values()} == {0, None}
     results = finish(training)
     assert training.progress.images == 3 * 150
     assert training.progress.step == 6

@@ -51,6 +51,12 @@ class LockedError(MlpcliError):
     exit_code = 7
 
 
+class InconclusiveError(MlpcliError):
+    """A gradient can be neither confirmed nor refuted: exit code 8."""
+
+    exit_code = 8
+
+
 class FailedTrialsError(MlpcliError):
     """Trials of a sweep failed: the exit code of the first of them."""
 

@@ -298,10 +298,14 @@ def _in_one_line(value: Any) -> str:
     return text[1:-2]  # without the brackets of the list, in which YAML ends no document
 
 
-def from_dict(plain: Any, origin: str) -> Config:
-    """Read what `to_dict` returned, as strictly as a file; `origin` names it in errors."""
+def from_dict(plain: Any, origin: str, sets: Iterable[str] = ()) -> Config:
+    """Read what `to_dict` returned, as strictly as a file, with `--set` texts over it.
+
+    `origin` names it in errors.
+    """
     text = yaml.safe_dump(plain, sort_keys=False)
-    return build(Reader(origin, KEYS, numbered=False).read(text))
+    found = Reader(origin, KEYS, numbered=False).read(text)
+    return build(merge(found, read_sets(sets)))
 
 
 def from_mapping(settings: Mapping[str, Any], origin: str) -> Config:

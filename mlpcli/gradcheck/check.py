@@ -1,11 +1,14 @@
-"""The gradient check: the gradients that train, judged tensor by tensor in three ways.
+"""The gradient check: the gradients of a model's backward pass against its own forward pass.
 
-- The complex step is exact to rounding. It runs through the very forward pass that trains, in
-  complex128.
+- The complex step is exact to rounding, on single entries and along a direction through a tensor.
 - Central differences have a step chosen for each tensor.
 - The slope of the Taylor remainder needs no tolerance.
 
-Beside them, the gradient in the training dtype is compared with the one in float64.
+All three differentiate the one forward pass. The complex step runs it in complex128, and does not
+see what a branch on the real part hides; differences run it in float64. The gradient in the
+training dtype is compared with the one in float64.
+
+This is done at the weights to be checked, and at weights so large that units saturate.
 """
 
 from __future__ import annotations
@@ -22,48 +25,45 @@ from numpy.typing import NDArray
 
 from mlpcli.config.settings import Config
 from mlpcli.data import features
-from mlpcli.data.dataset import Dataset
-from mlpcli.gradcheck.diagnosis import Diagnosis, magnitudes
-from mlpcli.gradcheck.numerical import (
-    SLOPE_TOLERANCE,
-    Derivatives,
-    Vector,
-    Where,
-    norm,
-    ratio,
-    relative_error,
-)
+from mlpcli.data.dataset import Dataset, Split
+from mlpcli.errors import CheckpointError
+from mlpcli.gradcheck.diagnosis import Diagnosis
+from mlpcli.gradcheck.numerical import SLOPE_TOLERANCE, Derivatives, Vector, Where, norm, ratio
+from mlpcli.gradcheck.passes import REPEATS, Flaw, Pass, Weights, saturated
+from mlpcli.gradcheck.reference import Gradients
 from mlpcli.nn.model import Model
 
-IMAGES = 8
 EVERY_ENTRY_BELOW = 2048  # parameters: a smaller network is checked entry by entry
 ENTRIES = 24  # of each tensor of a larger one, beside random directions through the whole tensor
 CENTRAL_ENTRIES = 8  # of these, by central differences too, which are weaker and cost more
 
 COMPLEX_TOLERANCE = 1e-12
 CENTRAL_TOLERANCE = 1e-6
-DTYPE_TOLERANCE = {"float32": 1e-4, "float64": 1e-12}
-ROUNDINGS = 4  # units in the last place, of each sum that makes a gradient
+DTYPE_TOLERANCE = {"float32": 2e-6, "float64": 1e-12}
+ROUNDINGS = 4  # how far the rounding error of a right gradient may exceed its estimate
+CONCLUSIVE = 1e-2  # a limit above this confirms nothing
 DIRECTIONS = 3  # before a slope below 2 counts: along one, the curvature may vanish by chance
 
 IN_TRAINING_DTYPE = "training dtype"
+REPEATED = "repeated"
+
+Status = Callable[[str], None]
+Rounding = Callable[[], float]  # the most that rounding can make of a difference
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Of two gradients, the error ‖a − b‖/max(‖a‖, ‖b‖) and the most that rounding may make.
+    """Of two gradients, the error ‖a − b‖/max(‖a‖, ‖b‖) and the most that a right one may have.
 
-    It is normwise, so a tiny gradient is judged as a large one is. The limit is a tolerance and
-    what rounding does to a right gradient; the latter counts only where nearly all of it cancels,
-    as at a network that has learned its batch by heart.
+    `passed` is False where the error is above the limit. It is None where the comparison shows
+    nothing: both gradients are 0 though they are sums of what is not, with no error then, or
+    rounding alone may be as large as an error that matters. `batch` says where the error was found.
     """
 
-    error: float
+    error: float | None
     limit: float
-
-    @property
-    def failed(self) -> bool:
-        return self.error > self.limit
+    passed: bool | None
+    batch: str
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,10 @@ class CentralComparison(Comparison):
 
 @dataclass(frozen=True)
 class TensorCheck:
-    """What was found of one tensor's gradient."""
+    """What was found of one tensor's gradient.
+
+    Of several batches, `direction` and `training_dtype` hold the largest error in its limit.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -94,7 +97,8 @@ class TensorCheck:
     direction: Comparison  # with the complex step along a random direction through the tensor
     central: CentralComparison
     slope: float | None  # of the Taylor remainder; None where rounding hides its limit
-    training_dtype: Comparison  # of the gradient that trains with the one in float64
+    training_dtype: Comparison  # of the gradient in the training dtype with the one in float64
+    repeated: Comparison  # of the gradient in the training dtype with itself, computed again
     reason: str | None = None  # of a wrong gradient, the likely one
 
     @property
@@ -105,22 +109,25 @@ class TensorCheck:
     def failures(self) -> tuple[str, ...]:
         """The verdicts that went against this gradient."""
         found = {
-            "complex step": self.complex_step.failed,
-            "direction": self.direction.failed,
-            "central differences": self.central.failed,
+            "complex step": self.complex_step.passed is False,
+            "direction": self.direction.passed is False,
+            "central differences": self.central.passed is False,
             "Taylor slope": self.slope is not None and self.slope < 2 - SLOPE_TOLERANCE,
-            IN_TRAINING_DTYPE: self.training_dtype.failed,
+            IN_TRAINING_DTYPE: self.training_dtype.passed is False,
+            REPEATED: self.repeated.passed is False,
         }
         return tuple(name for name, failed in found.items() if failed)
 
     @property
-    def passed(self) -> bool:
-        return not self.failures
+    def passed(self) -> bool | None:
+        """False if a verdict is against it; True if float64 and the training dtype are confirmed.
 
-    @property
-    def conclusive(self) -> bool:
-        """False where rounding is as large as the gradient itself, so that nothing is shown."""
-        return self.complex_step.limit < 0.1
+        None if it is neither: the check is inconclusive.
+        """
+        if self.failures:
+            return False
+        exact = self.complex_step.passed or self.direction.passed
+        return True if exact and self.training_dtype.passed else None
 
 
 @dataclass(frozen=True)
@@ -132,204 +139,249 @@ class Report:
     loss_after_step: float
 
     @property
-    def passed(self) -> bool:
-        return all(tensor.passed for tensor in self.tensors)
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A model in the training dtype, the same model in float64 at the same point, and a batch.
-
-    X (B, D) and Y (B, K) are those of the training dtype, held in float64: nothing differs but
-    arithmetic.
-    """
-
-    model: Model
-    training_model: Model
-    X: Vector
-    Y: Vector
+    def passed(self) -> bool | None:
+        """False if a tensor's gradient is wrong, True if all are right, None if inconclusive."""
+        verdicts = {tensor.passed for tensor in self.tensors}
+        return False if False in verdicts else None if None in verdicts else True
 
 
 def check(
     config: Config,
     dataset: Dataset,
-    saved: Model | None = None,
-    flaw: Callable[[Model], None] | None = None,
-    status: Callable[[str], None] = lambda text: None,
+    params: NDArray[Any] | None = None,
+    *,
+    on_pixels: bool = False,
+    flaw: Flaw | None = None,
+    status: Status = lambda text: None,
 ) -> Report:
-    """Check the configured network and loss on a few of the configured training images.
+    """Check the configured network and loss on a batch of the configured training images.
 
-    At initial weights, with biases drawn too, since a bias of zero can hide an error; or at a saved
-    model on pixels, made for at least IMAGES examples. `flaw` breaks the gradient first. `status`
-    is told what is being done.
+    At initial weights, with biases drawn too, since a bias of zero can hide an error; or at saved
+    ones, as `Network.params` holds them, for the configured features or, folded, for pixels.
+    `flaw` breaks the gradient first. `status` is told what is being done. Raises CheckpointError
+    where the parameters are not as many as the network has.
     """
     rng = np.random.default_rng(config.seed)
     train, classes = dataset.splits["train"], len(dataset.label_names)
-    rows = rng.choice(train.rows, min(IMAGES, len(train)), replace=False)
-    dtype = np.dtype(config.training.dtype)
+    batch_size, dtype = config.training.batch_size, np.dtype(config.training.dtype)
+    rows = _rows_of_every_class(train, batch_size, rng)
     status("fitting the features")
-    fitted = features.PLAIN if saved else features.fit(config.features, train)
+    fitted = features.PLAIN if on_pixels else features.fit(config.features, train)
     X = fitted.apply(train.images[rows], dtype)
     Y = np.eye(classes, dtype=dtype)[train.labels[rows]]
 
-    model = saved
-    if model is None:
-        sizes = config.model.layer_sizes(X.shape[1], classes)
-        model = Model(sizes, config.model.activation, config.loss, len(rows), dtype)
-        model.network.initialize(config.model.initializer, rng)
-        for name, view in model.network.named_params.items():
+    sizes = config.model.layer_sizes(X.shape[1], classes)
+    model = Model(sizes, config.model.activation, config.loss, batch_size, dtype)
+    network = model.network
+    if params is None:
+        network.initialize(config.model.initializer, rng)
+        for name, view in network.named_params.items():
             if name.startswith("b"):
                 view[...] = rng.normal(0, 0.1, view.shape)
-    return check_problem(make_problem(model, X, Y, flaw), rng, status)
+    elif params.shape == network.params.shape:
+        network.params[...] = params
+    else:
+        found, expected = params.size, network.params.size
+        raise CheckpointError(f"found {found:,} saved parameters, expected {expected:,}")
+    return check_model(model, X, Y, rng, flaw=flaw, status=status)
 
 
-def make_problem(
-    training_model: Model,
-    X: NDArray[Any],
-    Y: NDArray[Any],
-    flaw: Callable[[Model], None] | None = None,
-) -> Problem:
-    """Return the problem of a model in the training dtype, with the flaw, if any, in it."""
-    model = training_model.in_dtype(np.float64, len(X))
-    if flaw is not None:
-        flaw(model)
-        flaw(training_model)
-    return Problem(model, training_model, X.astype(np.float64), Y.astype(np.float64))
+def _rows_of_every_class(train: Split, count: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    """Return `count` random rows, or all if they are fewer: one of each class, and any others."""
+    rows = rng.permutation(train.rows)
+    _, first = np.unique(train.labels[rows], return_index=True)
+    rest = np.delete(rows, first)
+    return rng.permutation(np.concatenate([rows[first], rest])[:count])
 
 
 @np.errstate(all="ignore")  # what is not finite is named in the report
-def check_problem(
-    problem: Problem,
+def check_model(
+    model: Model,
+    X: NDArray[Any],
+    Y: NDArray[Any],
     rng: np.random.Generator,
-    status: Callable[[str], None] = lambda text: None,
+    *,
+    flaw: Flaw | None = None,
+    status: Status = lambda text: None,
 ) -> Report:
-    """Check every tensor of the problem's model at its present parameters."""
-    model, X, Y = problem.model, problem.X, problem.Y
-    network = model.network
-    model.backward(model.forward(X), Y)
-    gradients = {name: gradient.copy() for name, gradient in network.named_grads.items()}
+    """Check every tensor of a model in the training dtype, on X (n, D) and Y (n, K) of that dtype.
 
-    training_model = problem.training_model
-    dtype = training_model.network.params.dtype
-    targets = Y.astype(dtype)
-    training_model.backward(training_model.forward(X.astype(dtype)), targets)
-    in_training_dtype = training_model.network.named_grads
-
-    checker = _Checker(model, X, Y, rng)
-    tensors: list[TensorCheck] = []
-    for name, gradient in gradients.items():
-        status(f"checking {name}, {len(tensors) + 1} of {len(gradients)} tensors")
-        tensors.append(checker.check(name, gradient, in_training_dtype[name]))
-    if not all(tensor.passed for tensor in tensors):
+    n is at most the model's batch size. The model itself is not changed: `flaw` is put into copies.
+    """
+    status("taking the gradients")
+    weights = Weights(model, (X, Y), rng, flaw)
+    passes = weights.passes()
+    repeated = weights.repeated(passes[0].in_training_dtype)
+    passes += Weights(saturated(model, X), (X, Y), rng, flaw).passes(", large weights")
+    checker = _Checker(model, passes, repeated, rng)
+    names, tensors = list(model.network.named_params), []
+    for i, name in enumerate(names, start=1):
+        status(f"checking {name}, {i} of {len(names)} tensors")
+        tensors.append(checker.check(name))
+    if any(tensor.failures for tensor in tensors):
         status("finding the likely reason")
-        diagnosis = Diagnosis(model, X, Y)
-        tensors = [_with_reason(tensor, gradients[tensor.name], diagnosis) for tensor in tensors]
-
-    g, loss = np.concatenate([g.ravel() for g in gradients.values()]), checker.derivatives.level
-    step = 1e-3 * loss / (g @ g) if g.any() else 0.0
-    before = network.params.copy()
-    for name, gradient in gradients.items():
-        network.named_params[name][...] -= step * gradient
-    after = model.loss(model.forward(X), Y)
-    network.params[...] = before
-    return Report(tensors, loss, after)
-
-
-def _with_reason(tensor: TensorCheck, gradient: Vector, diagnosis: Diagnosis) -> TensorCheck:
-    if tensor.passed:
-        return tensor
-    if tensor.failures == (IN_TRAINING_DTYPE,):
-        reason = "right in float64: the arithmetic of the training dtype is at fault"
-    else:
-        reason = diagnosis.explain(tensor.name, gradient)
-    return dataclasses.replace(tensor, reason=reason)
+        tensors = [checker.with_reason(tensor) for tensor in tensors]
+    return Report(tensors, *weights.losses_around_a_step(passes[0].gradients))
 
 
 class _Checker:
-    """Compares the gradients of a float64 model with its numerical derivatives."""
+    """Compares the gradients of a model's passes with numerical derivatives."""
 
-    def __init__(self, model: Model, X: Vector, Y: Vector, rng: np.random.Generator) -> None:
-        self.derivatives, self.rng = Derivatives(model, X, Y), rng
+    def __init__(
+        self, model: Model, passes: list[Pass], repeated: Gradients, rng: np.random.Generator
+    ) -> None:
+        self.model, self.passes, self.repeated, self.rng = model, passes, repeated, rng
+        self.dtype = model.network.params.dtype
+        self.short = passes[1]  # cheap enough for single entries
         self.every_entry = model.network.params.size <= EVERY_ENTRY_BELOW
-        self.magnitudes = magnitudes(model, X)
 
-    def check(self, name: str, gradient: Vector, in_training_dtype: NDArray[Any]) -> TensorCheck:
-        size, flat = gradient.size, gradient.ravel()
+    def check(self, name: str) -> TensorCheck:
+        """Return what is found of the gradient of one tensor."""
+        gradient = self.short.gradients[name]
+        size = gradient.size
         every = self.every_entry or size <= ENTRIES
         entries = np.arange(size) if every else self.rng.choice(size, ENTRIES, replace=False)
         directions = [_unit(self.rng.standard_normal(size)) for _ in range(DIRECTIONS)]
-        trained, dtype = in_training_dtype.astype(np.float64).ravel(), in_training_dtype.dtype
         return TensorCheck(
             name=name,
             shape=gradient.shape,
-            complex_step=self._entries(name, gradient, entries),
-            direction=self._direction(name, flat, directions[0]),
-            central=self._central(name, flat, entries, directions[0]),
-            slope=self.derivatives.taylor_slope(name, flat, directions),
-            training_dtype=Comparison(
-                relative_error(trained, flat),
-                self._limit(name, DTYPE_TOLERANCE[str(dtype)], dtype, slice(None), trained, flat),
-            ),
+            complex_step=self._entries(name, entries),
+            direction=self._direction(name, directions[0]),
+            central=self._central(name, entries, directions[0]),
+            slope=self.short.derivatives.taylor_slope(name, gradient.ravel(), directions),
+            training_dtype=self._training_dtype(name),
+            repeated=self._repeated(name),
         )
 
-    def _entries(self, name: str, gradient: Vector, entries: NDArray[np.intp]) -> EntryComparison:
+    def _entries(self, name: str, entries: NDArray[np.intp]) -> EntryComparison:
         """Compare single entries with the complex step."""
+        gradient, derivatives = self.short.gradients[name], self.short.derivatives
         analytic = gradient.ravel()[entries]
-        numeric = np.array([self.derivatives.complex_step(name, k, 1.0) for k in entries])
+        numeric = np.array([derivatives.complex_step(name, k, 1.0) for k in entries])
         larger = np.maximum(np.abs(analytic), np.abs(numeric))
         own_errors = np.abs(analytic - numeric) / np.maximum(larger, sys.float_info.min)
         worst = int(np.argmax(np.where(np.isnan(own_errors), np.inf, own_errors)))
+        rounding = self._rounding(self.short, name, np.float64, entries)
         return EntryComparison(
-            relative_error(analytic, numeric),
-            self._limit(name, COMPLEX_TOLERANCE, np.float64, entries, analytic, numeric),
+            **vars(_compare(analytic, numeric, COMPLEX_TOLERANCE, rounding, self.short.batch)),
             entries=len(entries),
             worst_index=tuple(int(i) for i in np.unravel_index(entries[worst], gradient.shape)),
             worst_analytic=float(analytic[worst]),
             worst_numeric=float(numeric[worst]),
         )
 
-    def _direction(self, name: str, flat: Vector, direction: Vector) -> Comparison:
-        """Compare the whole tensor, along one direction, with the complex step."""
-        numeric = self.derivatives.complex_step(name, slice(None), direction)
+    def _direction(self, name: str, direction: Vector) -> Comparison:
+        """Compare the whole tensor, along one direction, with the complex step, in every pass."""
         # Along a random direction a slope is about ‖g‖/√size, and may be 0 by chance.
-        root = math.sqrt(flat.size)
-        scale = max(abs(numeric), norm(flat) / root)
-        compared = (flat, np.array([numeric * root]))
-        return Comparison(
-            ratio(abs(float(flat @ direction) - numeric), scale),
-            self._limit(name, COMPLEX_TOLERANCE, np.float64, slice(None), *compared),
-        )
+        root, slopes = math.sqrt(direction.size), dict[Derivatives, float]()
+        found = []
+        for p in self.passes:
+            if p.derivatives not in slopes:
+                step = p.derivatives.complex_step(name, slice(None), direction)
+                slopes[p.derivatives] = step * root
+            flat, numeric = p.gradients[name].ravel(), slopes[p.derivatives]
+            error = abs(float(flat @ direction) * root - numeric)
+            scale = max(abs(numeric), norm(flat))
+            rounding = self._rounding(p, name, np.float64)
+            found.append(_verdict(error, scale, COMPLEX_TOLERANCE, rounding, p.batch))
+        return _together(found)
 
     def _central(
-        self, name: str, flat: Vector, entries: NDArray[np.intp], direction: Vector
+        self, name: str, entries: NDArray[np.intp], direction: Vector
     ) -> CentralComparison:
         """Compare a few entries with central differences."""
-        central = self.derivatives.central
-        step = self.derivatives.best_central_step(name, direction)
+        derivatives = self.short.derivatives
+        central, step = derivatives.central, derivatives.best_central_step(name, direction)
         some = self.rng.choice(entries, min(CENTRAL_ENTRIES, len(entries)), replace=False)
         found = [(central(name, k, 1.0, step), central(name, k, 1.0, 2 * step)) for k in some]
         smooth = np.array([a[1] and b[1] for a, b in found])
         numeric, wider = (np.array([pair[i][0] for pair in found])[smooth] for i in (0, 1))
-        analytic = flat[some][smooth]
+        analytic = self.short.gradients[name].ravel()[some][smooth]
         # Truncation grows as the square of the step, so twice the step tells how large it is.
         truncation = norm(wider - numeric) / 3
-        rounding = self.derivatives.rounding / step * math.sqrt(len(some))
+        rounding = derivatives.rounding / step * math.sqrt(len(some))
+        most = 10 * (truncation + rounding)
         return CentralComparison(
-            relative_error(analytic, numeric),
-            CENTRAL_TOLERANCE
-            + ratio(10 * (truncation + rounding), max(norm(analytic), norm(numeric))),
+            **vars(_compare(analytic, numeric, CENTRAL_TOLERANCE, lambda: most, self.short.batch)),
             step=step,
             kinks=int(np.count_nonzero(~smooth)),
         )
 
-    def _limit(
-        self, name: str, tolerance: float, dtype: Any, where: Where, *compared: Vector
-    ) -> float:
-        """Return the error of a right gradient: a tolerance, and what rounding can amount to."""
-        magnitude = self.magnitudes[name].ravel()[where]
-        rounding = ROUNDINGS * float(np.finfo(dtype).eps) * norm(magnitude)
-        share = ratio(rounding, max(map(norm, compared)))
-        return tolerance + (share if math.isfinite(share) else 0.0)
+    def _training_dtype(self, name: str) -> Comparison:
+        """Compare the gradient in the training dtype with the one in float64, in every pass."""
+        found = []
+        for p in self.passes:
+            rounding = self._rounding(p, name, self.dtype)
+            if p.crosses_kinks:
+                rounding = _unlimited
+            a, b = p.in_training_dtype[name], p.gradients[name]
+            found.append(_compare(a, b, DTYPE_TOLERANCE[str(self.dtype)], rounding, p.batch))
+        return _together(found)
+
+    def _repeated(self, name: str) -> Comparison:
+        """Compare the gradient in the training dtype with the same, computed again."""
+        p = self.passes[0]
+        a, b = p.in_training_dtype[name], self.repeated[name]
+        rounding = self._rounding(p, name, self.dtype)
+        return _compare(a, b, DTYPE_TOLERANCE[str(self.dtype)], rounding, p.batch)
+
+    def _rounding(self, p: Pass, name: str, dtype: Any, where: Where = slice(None)) -> Rounding:
+        """Return how to find the most that rounding can make of a gradient's entries in a dtype."""
+        precision = ROUNDINGS * float(np.finfo(dtype).eps)
+        return lambda: precision * norm(p.rounding()[name].ravel()[where])
+
+    def with_reason(self, tensor: TensorCheck) -> TensorCheck:
+        """Add the likely reason of a wrong gradient, found in the first pass that shows it."""
+        if not tensor.failures:
+            return tensor
+        batch, reason = tensor.repeated.batch, f"one of {REPEATS} gradients of a batch differs"
+        if exact := [c for c in (tensor.direction, tensor.complex_step) if c.passed is False]:
+            batch, reason = exact[0].batch, ""
+        elif tensor.training_dtype.passed is False:
+            batch = tensor.training_dtype.batch
+            reason = "right in float64: the arithmetic of the training dtype is at fault"
+        (p,) = (p for p in self.passes if p.batch == batch)
+        if not reason:
+            derivatives = p.derivatives
+            diagnosis = Diagnosis(self.model, derivatives.X, derivatives.Y)
+            reason = diagnosis.explain(tensor.name, p.gradients[tensor.name])
+        where = "" if p is self.passes[0] else f" ({batch})"
+        return dataclasses.replace(tensor, reason=reason + where)
+
+
+def _compare(a: Vector, b: Vector, tolerance: float, rounding: Rounding, batch: str) -> Comparison:
+    return _verdict(norm(a - b), max(norm(a), norm(b)), tolerance, rounding, batch)
+
+
+def _verdict(
+    error: float, scale: float, tolerance: float, rounding: Rounding, batch: str
+) -> Comparison:
+    """Judge a difference beside the size of what is compared; rounding alone may make some of it.
+
+    What agrees to within the tolerance is confirmed, whatever rounding might have done.
+    """
+    relative = ratio(error, scale)
+    if relative <= tolerance and scale > 0:
+        return Comparison(relative, tolerance, True, batch)
+    most = rounding()
+    if scale == 0:
+        return Comparison(None if most else 0.0, tolerance, None if most else True, batch)
+    limit = tolerance + ratio(most, scale)
+    passed = False if relative > limit else True if limit <= CONCLUSIVE else None
+    return Comparison(relative, limit, passed, batch)
+
+
+def _together(found: list[Comparison]) -> Comparison:
+    """Return the first that failed; else the one nearest its limit, passed if one of them did."""
+    failed = [c for c in found if c.passed is False]
+    if failed:
+        return failed[0]
+    nearest = max(found, key=lambda c: ratio(c.error or 0.0, c.limit))
+    return dataclasses.replace(nearest, passed=any(c.passed for c in found) or None)
+
+
+def _unlimited() -> float:
+    return math.inf
 
 
 def _unit(v: Vector) -> Vector:

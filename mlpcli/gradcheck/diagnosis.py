@@ -1,27 +1,15 @@
-"""Why a gradient is wrong: hypotheses, tried against a second, plain backward pass.
-
-The second pass shares no line with the first: its derivatives of loss and activation come from
-the complex step, so it needs no formula and serves every loss and activation. The tests compare it
-with the complex step through the whole network.
-"""
+"""Why a gradient is wrong: hypotheses, tried against a second, plain backward pass."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mlpcli.gradcheck.numerical import relative_error
-from mlpcli.nn.activations import ACTIVATIONS
-from mlpcli.nn.layers import Dense
-from mlpcli.nn.losses import Loss
+from mlpcli.gradcheck.reference import Array, backward, forward, loss_slopes
 from mlpcli.nn.model import Model
-from mlpcli.nn.network import Network
 
-Array = NDArray[np.float64]
-Gradients = dict[str, Array]
-STEP = 1e-30
 CLOSE = 1e-6  # relative error, normwise, below which two gradients are the same
 
 
@@ -29,11 +17,12 @@ class Diagnosis:
     """The hypotheses about one model and batch."""
 
     def __init__(self, model: Model, X: Array, Y: Array) -> None:
-        self.batch_size, network = len(X), model.network
-        G = loss_slopes(type(model.criterion), model.forward(X).copy(), Y)
-        self.right = reference_gradients(network, X, G)
-        self.underived = reference_gradients(network, X, G, derivative=False)
-        self.transposed = reference_gradients(network, X, G, transposed=True)
+        self.examples, self.batch_size, network = len(X), model.batch_size, model.network
+        done = forward(network, X)
+        G = loss_slopes(type(model.criterion), done.T[-1], Y)
+        self.right = backward(network, done, G)
+        self.underived = backward(network, done, G, derivative=False)
+        self.transposed = backward(network, done, G, transposed=True)
 
     def explain(self, name: str, gradient: Array) -> str:  # noqa: PLR0911 - one per hypothesis
         """Return the likely reason why the gradient of a tensor is wrong."""
@@ -55,7 +44,7 @@ class Diagnosis:
         return _where(gradient, right)
 
     def _factor(self, factor: float) -> str:
-        n = self.batch_size
+        n, buffer = self.examples, self.batch_size
         if np.isclose(factor, 1):
             return "a second backward pass agrees with it: the forward pass is not analytic"
         if np.isclose(factor, -1):
@@ -64,6 +53,8 @@ class Diagnosis:
             return f"a factor n = {n}: the mean over the batch is missing"
         if np.isclose(factor, 1 / n):
             return f"a factor 1/n = 1/{n}: the mean over the batch is taken twice"
+        if np.isclose(factor, n / buffer):
+            return f"a factor {n}/{buffer}: divided by the buffer's examples, not the batch's"
         return f"a factor {factor:.6g}"
 
 
@@ -87,61 +78,3 @@ def _where(gradient: Array, right: Array) -> str:
 
 def _index(at: Any) -> str:
     return f"[{', '.join(str(int(i)) for i in at)}]"
-
-
-def reference_gradients(
-    network: Network, X: Array, G: Array, *, derivative: bool = True, transposed: bool = False
-) -> Gradients:
-    """Return the gradient of each tensor from G = dL/dT of the logits, as plainly as can be.
-
-    Without `derivative`, as if σ′ were forgotten; `transposed`, as if W were read for Wᵀ.
-    """
-    P, depth = network.named_params, len(network.layer_sizes) - 1
-    activation = ACTIVATIONS[network.activation]
-    Z, slopes = [X], []
-    for i in range(1, depth):
-        T = (Z[-1] @ P[f"W{i}"] + P[f"b{i}"]).astype(np.complex128)
-        stepped = activation(len(T), T.shape[1], np.complex128).forward(T + 1j * STEP)
-        Z.append(stepped.real.copy())
-        slopes.append(stepped.imag / STEP)  # a′(T)
-
-    gradients: Gradients = {}
-    for i in range(depth, 0, -1):
-        gradients[f"W{i}"] = Z[i - 1].T @ G
-        gradients[f"b{i}"] = G.sum(axis=0)
-        if i > 1:
-            W = P[f"W{i}"]
-            G = G @ (W.reshape(W.shape[::-1]) if transposed else W.T)
-            if derivative:
-                G = G * slopes[i - 2]
-    return gradients
-
-
-def magnitudes(model: Model, X: Array) -> Gradients:
-    """Return, entry by entry, the size of what a gradient is summed from, whatever cancels in it.
-
-    Each error at the output counts as 1/n, each a′ as 1, and each hidden unit as 1 at least, for a
-    σ near 0 is rounded as one near 1 is. Times the precision of a dtype, that is the rounding which
-    no gradient in this dtype can be without.
-    """
-    network = model.network
-    P, depth = network.named_params, len(network.layer_sizes) - 1
-    network.forward(X)
-    dense = [layer for layer in network.layers if isinstance(layer, Dense)]
-    Z = [np.abs(X), *(np.maximum(np.abs(layer.X), 1) for layer in dense[1:])]
-    G = np.full((len(X), network.layer_sizes[-1]), 1 / len(X))
-    sizes: Gradients = {}
-    for i in range(depth, 0, -1):
-        sizes[f"W{i}"], sizes[f"b{i}"] = Z[i - 1].T @ G, G.sum(axis=0)
-        G = G @ np.abs(P[f"W{i}"]).T
-    return sizes
-
-
-def loss_slopes(loss: type[Loss], T: Array, Y: Array) -> Array:
-    """Return dL/dT (B, K) of logits T for targets Y, entry by entry."""
-    in_complex, G = loss(len(T), T.shape[1], np.complex128), np.empty_like(T)
-    for index in np.ndindex(*T.shape):
-        stepped = T.astype(np.complex128)
-        stepped[index] += 1j * STEP
-        G[index] = in_complex.forward(stepped, Y).imag / STEP
-    return G

@@ -25,12 +25,12 @@ Active = list[NDArray[np.bool_]]  # which units of each ReLU layer are above 0
 class Derivatives:
     """Derivatives of the loss L of a float64 model on one batch, with respect to one tensor.
 
-    `level` is L at the model's parameters, `rounding` the error of one evaluation of it.
+    `complex_model` is the model in complex128; `level` is L at the model's parameters, `rounding`
+    the error of one evaluation of it.
     """
 
-    def __init__(self, model: Model, X: Vector, Y: Vector) -> None:
-        self.model, self.X, self.Y = model, X, Y
-        self.complex_model = model.in_dtype(np.complex128, len(X))
+    def __init__(self, model: Model, complex_model: Model, X: Vector, Y: Vector) -> None:
+        self.model, self.complex_model, self.X, self.Y = model, complex_model, X, Y
         T = model.forward(X)
         self.level: float = model.loss(T, Y)
         # The loss is a difference of terms as large as the logits.
@@ -52,7 +52,7 @@ class Derivatives:
         """Return (L(p + h) − L(p − h))/2h, and whether no ReLU crossed its kink in between."""
         above, active_above = self._loss_at(name, where, step * direction)
         below, active_below = self._loss_at(name, where, -step * direction)
-        return (above - below) / (2 * step), _same(active_above, active_below)
+        return (above - below) / (2 * step), same_units(active_above, active_below)
 
     def best_central_step(self, name: str, direction: Vector) -> float:
         """Return the step whose slope differs least from that of its neighbours in a ladder."""
@@ -82,7 +82,7 @@ class Derivatives:
             remainder = abs(value - self.level - epsilon * predicted)
             if remainder <= 100 * self.rounding:
                 break
-            if math.isfinite(remainder) and _same(active, active_there):
+            if math.isfinite(remainder) and same_units(active, active_there):
                 window.append((math.log(epsilon), math.log(remainder)))
         if len(window) < 4:
             return None
@@ -105,8 +105,16 @@ class Derivatives:
         entries[where] += move
         value = self.model.loss(self.model.forward(self.X), self.Y)
         entries[where] = before
-        relus = (layer for layer in self.model.network.layers if isinstance(layer, Relu))
-        return value, [layer.Z > 0 for layer in relus]
+        return value, active_units(self.model)
+
+
+def active_units(model: Model) -> Active:
+    """Return which units of each ReLU layer were above 0 in the last forward pass."""
+    return [layer.Z > 0 for layer in model.network.layers if isinstance(layer, Relu)]
+
+
+def same_units(a: Active, b: Active) -> bool:
+    return all((p == q).all() for p, q in zip(a, b, strict=True))
 
 
 def relative_error(a: Vector, b: Vector) -> float:
@@ -128,7 +136,3 @@ def norm(a: Vector) -> float:
         return largest
     scaled = a.ravel() / largest
     return largest * math.sqrt(scaled @ scaled)
-
-
-def _same(a: Active, b: Active) -> bool:
-    return all((p == q).all() for p, q in zip(a, b, strict=True))

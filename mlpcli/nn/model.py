@@ -30,7 +30,7 @@ class Model:
         dtype: DTypeLike = np.float32,
     ) -> None:
         self.network = Network(layer_sizes, activation, batch_size, dtype)
-        self.loss_name = loss
+        self.loss_name, self.batch_size = loss, batch_size
         self.criterion = LOSSES[loss](batch_size, layer_sizes[-1], dtype)
 
     def forward(self, X: Array) -> Array:

@@ -1,0 +1,155 @@
+"""Backward passes of a model, in float64 and in the training dtype, and what they are held against.
+
+The copies of the model have buffers of its own batch size, full of NaN at first. They see a whole
+batch, then a short one, then the first again: what is left of an earlier batch must not show.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlpcli.gradcheck.numerical import (
+    Active,
+    Derivatives,
+    active_units,
+    norm,
+    relative_error,
+    same_units,
+)
+from mlpcli.gradcheck.reference import Gradients, forward, rounding
+from mlpcli.nn.model import Model
+
+SHORT = 8  # examples of the short batch, at most
+REPEATS = 50
+SATURATED = 8.0  # root mean square of each layer's pre-activations at large weights
+
+Batch = tuple[NDArray[Any], NDArray[Any]]  # X (n, D) and Y (n, K)
+Flaw = Callable[[Model], None]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One backward pass: its batch, and the gradients in float64 and in the training dtype."""
+
+    batch: str
+    derivatives: Derivatives  # of the loss on this batch
+    rounding: Callable[[], Gradients]  # of a right gradient, in units of the precision; costly
+    gradients: Gradients
+    in_training_dtype: Gradients
+    crosses_kinks: bool  # a ReLU unit is active in one of the two dtypes alone
+
+
+class Weights:
+    """Copies of a model at the same weights: in float64, complex128 and the training dtype."""
+
+    def __init__(
+        self, model: Model, batch: Batch, rng: np.random.Generator, flaw: Flaw | None
+    ) -> None:
+        self.batch, self.rng, dtype = batch, rng, model.network.params.dtype
+        in_complex, self.model, self.training_model = (
+            model.in_dtype(dtype, model.batch_size) for dtype in (np.complex128, np.float64, dtype)
+        )
+        self.in_complex = in_complex
+        for copy in (self.model, self.training_model):
+            _fill_buffers(copy)
+            if flaw is not None:
+                flaw(copy)
+
+    def passes(self, weights: str = "") -> list[Pass]:
+        """Return the passes of the whole batch, of a short one after it, and of the first again."""
+        n = len(self.batch[0])
+        short = min(SHORT, (n + 1) // 2)
+        # A pass that changes its inputs changes those of the next one.
+        trained, exact = _rows(self.batch, n), _rows(self.batch, n, np.float64)
+        found = [
+            (_gradients(self.model, exact, rows), _gradients(self.training_model, trained, rows))
+            for rows in (n, short, n)
+        ]
+        whole, part = self._derivatives(n), self._derivatives(short)
+        names = (f"batch of {n}", f"batch of {short} after one of {n}", f"batch of {n} again")
+        return [
+            Pass(
+                name + weights,
+                *derivatives,
+                gradients=gradients,
+                in_training_dtype=in_training_dtype,
+                crosses_kinks=not same_units(units, training_units),
+            )
+            for name, derivatives, ((gradients, units), (in_training_dtype, training_units)) in zip(
+                names, (whole, part, whole), found, strict=True
+            )
+        ]
+
+    def _derivatives(self, rows: int) -> tuple[Derivatives, Callable[[], Gradients]]:
+        X, Y = _rows(self.batch, rows, np.float64)
+        derivatives = Derivatives(self.model, self.in_complex, X, Y)
+        return derivatives, functools.cache(partial(rounding, self.model, X, Y, self.rng))
+
+    def repeated(self, first: Gradients) -> Gradients:
+        """Return, of many passes in the training dtype, the gradients furthest from the first."""
+        model, furthest, errors = self.training_model, dict(first), dict.fromkeys(first, 0.0)
+        for _ in range(REPEATS):
+            X, Y = self.batch
+            model.backward(model.forward(X), Y)
+            for name, gradient in model.network.named_grads.items():
+                if not np.array_equal(gradient, first[name]):
+                    again = gradient.astype(np.float64)
+                    error = relative_error(again, first[name])
+                    if error >= errors[name]:
+                        furthest[name], errors[name] = again, error
+        return furthest
+
+    def losses_around_a_step(self, gradients: Gradients) -> tuple[float, float]:
+        """Return the loss, and the loss after a small step against these gradients."""
+        X, Y = _rows(self.batch, len(self.batch[0]), np.float64)
+        loss = self.model.loss(self.model.forward(X), Y)
+        squares = sum(norm(gradient) ** 2 for gradient in gradients.values())
+        step = 1e-3 * loss / squares if squares else 0.0
+        for name, gradient in gradients.items():
+            self.model.network.named_params[name] -= step * gradient
+        return loss, self.model.loss(self.model.forward(X), Y)
+
+
+def saturated(model: Model, X: NDArray[Any]) -> Model:
+    """Return a copy with weights so large that units and predictions on X saturate."""
+    large = model.in_dtype(model.network.params.dtype, model.batch_size)
+    network = large.network
+    for i in range(1, len(network.layer_sizes)):
+        T = forward(network, X.astype(np.float64)).T[i - 1]
+        size = norm(T) / math.sqrt(T.size)
+        if math.isfinite(size) and size > 0:
+            network.named_params[f"W{i}"] *= SATURATED / size
+            network.named_params[f"b{i}"] *= SATURATED / size
+    return large
+
+
+def _rows(batch: Batch, rows: int, dtype: Any = None) -> Batch:
+    X, Y = (array[:rows].astype(dtype or array.dtype) for array in batch)
+    return X, Y
+
+
+def _gradients(model: Model, batch: Batch, rows: int) -> tuple[Gradients, Active]:
+    """Return float64 copies of the gradients of the first rows, and the active ReLU units."""
+    X, Y = (array[:rows] for array in batch)
+    T = model.forward(X)
+    units = active_units(model)
+    model.backward(T, Y)
+    return {k: g.astype(np.float64) for k, g in model.network.named_grads.items()}, units
+
+
+def _fill_buffers(model: Model) -> None:
+    """Fill all memory but the parameters with NaN, of which no result may be made."""
+    params = model.network.params.copy()
+    for owner in (model.network, *model.network.layers, model.criterion):
+        for array in vars(owner).values():
+            if isinstance(array, np.ndarray):
+                array.fill(np.nan)
+    model.network.params[...] = params

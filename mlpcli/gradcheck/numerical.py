@@ -15,7 +15,7 @@ from mlpcli.nn.model import Model
 
 COMPLEX_STEP = 1e-30
 CENTRAL_STEPS = 10.0 ** -np.arange(2.0, 7.5, 0.5)
-SLOPE_TOLERANCE = 0.1
+SLOPE_TOLERANCE = 0.1  # about 2 for a right gradient, and about 1 for a wrong one
 
 Vector = NDArray[np.float64]
 Where = Any  # an index, or a slice, into a flattened tensor
@@ -64,8 +64,9 @@ class Derivatives:
     def taylor_slope(self, name: str, gradient: Vector, directions: list[Vector]) -> float | None:
         """Return the slope of log |L(p + εv) − L(p) − ε v·g| over log ε, before rounding sets in.
 
-        It is 2 for a right gradient and 1 for a wrong one; None where rounding hides its limit. Of
-        several directions the best counts: a wrong gradient is wrong along nearly all of them.
+        It is 2 for a right gradient and 1 for a wrong one; None where rounding hides its limit, and
+        in between where the loss is curved so little that a higher power of ε shows. Of several
+        directions the best counts: a wrong gradient is wrong along nearly all of them.
         """
         best = None
         for direction in directions:

@@ -40,6 +40,7 @@ class Pass:
     """One backward pass: its batch, and the gradients in float64 and in the training dtype."""
 
     batch: str
+    is_saturated: bool  # at large weights, and not at those to be checked
     derivatives: Derivatives  # of the loss on this batch
     rounding: Callable[[], Gradients]  # of a right gradient, in units of the precision; costly
     gradients: Gradients
@@ -51,9 +52,18 @@ class Weights:
     """Copies of a model at the same weights: in float64, complex128 and the training dtype."""
 
     def __init__(
-        self, model: Model, batch: Batch, rng: np.random.Generator, flaw: Flaw | None
+        self,
+        model: Model,
+        batch: Batch,
+        rng: np.random.Generator,
+        flaw: Flaw | None,
+        *,
+        are_large: bool = False,
     ) -> None:
         self.batch, self.rng, dtype = batch, rng, model.network.params.dtype
+        self.are_large = are_large
+        if are_large:
+            model = saturated(model, batch[0])
         in_complex, self.model, self.training_model = (
             model.in_dtype(dtype, model.batch_size) for dtype in (np.complex128, np.float64, dtype)
         )
@@ -63,7 +73,7 @@ class Weights:
             if flaw is not None:
                 flaw(copy)
 
-    def passes(self, weights: str = "") -> list[Pass]:
+    def passes(self) -> list[Pass]:
         """Return the passes of the whole batch, of a short one after it, and of the first again."""
         n = len(self.batch[0])
         short = min(SHORT, (n + 1) // 2)
@@ -77,7 +87,8 @@ class Weights:
         names = (f"batch of {n}", f"batch of {short} after one of {n}", f"batch of {n} again")
         return [
             Pass(
-                name + weights,
+                name + (", large weights" if self.are_large else ""),
+                self.are_large,
                 *derivatives,
                 gradients=gradients,
                 in_training_dtype=in_training_dtype,

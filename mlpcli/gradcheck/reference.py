@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 Gradients = dict[str, Array]
 STEP = 1e-30
 NOISE = 1e-8  # far above the precision of float64, and so small that it acts linearly
-SAMPLES = 4
+SAMPLES = 8
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ def forward(network: Network, X: Array, rng: np.random.Generator | None = None) 
             stepped = activation(len(T), T.shape[1], np.complex128).forward(T + 1j * STEP)
             Z, slopes = stepped.real.copy(), stepped.imag / STEP
             if rng:
-                # Where σ = ½ tanh + ½ is near 0, its error is still that of a number near 1.
-                Z += _noise(np.maximum(np.abs(Z), np.minimum(np.abs(T), 1)), rng)
-                slopes += _noise(_slope_size(network.activation, T), rng)
+                values, derivatives = _sizes(network.activation, T, Z)
+                Z += _noise(values, rng)
+                slopes += _noise(derivatives, rng)
             done.Z.append(Z)
             done.slopes.append(slopes)
     return done
@@ -111,10 +111,13 @@ def _noise(size: Array, rng: np.random.Generator) -> Array:
     return NOISE * size * rng.standard_normal(size.shape)
 
 
-def _slope_size(activation: str, T: Array) -> Array:
-    """Return the size of the terms that a′(T) is made of, whatever it comes to."""
-    # 1 − tanh² of GELU, whose rounding is that of 1, is multiplied by about t³/20 until it is 0.
-    return np.clip(np.square(T), 1, 64) if activation == "gelu" else np.ones_like(T)
+def _sizes(activation: str, T: Array, Z: Array) -> tuple[Array, Array]:
+    """Return the size of what a(T) and a′(T) are summed from, even where they come to nearly 0."""
+    size = np.abs(T)
+    if activation == "gelu":  # 1 + tanh times t/2; 1 − tanh² times about t³/20, until it is 0
+        size = np.minimum(size, 8)
+        return np.maximum(np.abs(Z), size), np.maximum(np.square(size), 1)
+    return np.maximum(np.abs(Z), np.minimum(size, 1)), np.ones_like(T)  # as σ = ½ tanh + ½
 
 
 def loss_slopes(loss: type[Loss], T: Array, Y: Array) -> Array:

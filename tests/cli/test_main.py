@@ -210,17 +210,6 @@ def test_floors_are_gates(mlpcli: Command, trained: Path, shapes_dir: Path) -> N
 
 
 @pytest.mark.slow
-def test_gradcheck_passes_and_says_so(mlpcli: Command, shapes_dir: Path) -> None:
-    arguments = ("gradcheck", NOTE, "--data-dir", shapes_dir, "--set", "data.val_size=50")
-    done = mlpcli(*arguments)
-    assert done.returncode == 0
-    assert done.stdout.count("right") == 4
-    document = json.loads(mlpcli(*arguments, "--json").stdout)
-    assert document["passed"] is True
-    assert [tensor["name"] for tensor in document["tensors"]] == ["W1", "b1", "W2", "b2"]
-
-
-@pytest.mark.slow
 def test_from_no_data_to_an_evaluated_network(mlpcli: Command, tmp_path: Path) -> None:
     done = mlpcli("download", "--synthetic", "--data-dir", "data")
     assert "10,000 training and 2,000 test images" in done.stdout, done.stderr
@@ -454,23 +443,6 @@ def test_a_run_killed_in_its_first_save_begins_again(
     assert done.returncode == 0, done.stderr
     after = checkpoint.load(saves / "last.npz")
     assert after.named_params["W1"].tobytes() == before.named_params["W1"].tobytes()
-
-
-def test_gradcheck_finds_an_injected_flaw_and_says_why(mlpcli: Command, shapes_dir: Path) -> None:
-    arguments = ("gradcheck", NOTE, "--data-dir", shapes_dir, "--set", "data.val_size=50")
-    done = mlpcli(*arguments, "--set", "model.hidden=[16]", "--inject", "sign")
-    assert done.returncode == 3
-    assert "the gradient of W1, b1, W2, b2 is wrong" in done.stderr
-    assert done.stdout.count("likely reason: the sign is flipped") == 4
-    assert max(map(len, done.stdout.splitlines())) <= 80
-
-
-def test_gradcheck_at_a_trained_network(mlpcli: Command, trained: Path, shapes_dir: Path) -> None:
-    done = mlpcli("gradcheck", NOTE, *SMALL, "--data-dir", shapes_dir, "--checkpoint", trained)
-    assert done.returncode == 0, done.stdout
-    done = mlpcli("gradcheck", CONFIGS / "logistic.yaml", "--checkpoint", trained)
-    assert done.returncode == 5
-    assert "is not the network that" in done.stderr
 
 
 def test_control_characters_are_escaped() -> None:

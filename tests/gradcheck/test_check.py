@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from mlpcli.config import loading as config
 from mlpcli.data.dataset import load_train_val
 from mlpcli.gradcheck import FLAWS, flaws
-from mlpcli.gradcheck.check import Report, check, check_model
+from mlpcli.gradcheck.check import Report, _verdict, check, check_model
 from mlpcli.gradcheck.numerical import norm, relative_error
 from mlpcli.gradcheck.reference import backward, forward, loss_slopes
 from mlpcli.nn.activations import ACTIVATIONS
@@ -155,22 +156,93 @@ def test_a_tiny_gradient_is_judged_as_a_large_one_is() -> None:
     assert "W1" in wrong(report("sign", sizes=(6, 5, 5, 4), scale=12.0, seed=3, dtype=np.float64))
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_network_that_knows_its_batch_by_heart_is_not_flagged(loss: str, dtype: type) -> None:
-    """Its errors Ŷ − Y are nothing but rounding, in float32 and in float64."""
+def sure(loss: str, dtype: type, certainty: float) -> tuple[Model, np.ndarray, np.ndarray]:
+    """A network that knows its batch by heart, with logits of ± `certainty`, and the batch."""
     rng = np.random.default_rng(0)
     model = Model((6, 8, 4), "tanh", loss, 4, dtype)
     model.network.params[...] = rng.standard_normal(model.network.params.size)
     X, Y, P = rng.standard_normal((4, 6)).astype(dtype), np.eye(4, dtype=dtype), model.network
-    P.named_params["W2"][...] = np.linalg.pinv(np.tanh(X @ P.named_params["W1"])) @ Y
     P.named_params["b1"][...] = 0
-    for certainty in (20, 60, 200):
-        confident = model.in_dtype(dtype, 4)
-        confident.network.named_params["W2"][...] *= 2 * certainty
-        confident.network.named_params["b2"][...] = -certainty
-        found = check_model(confident, X, Y, rng)
-        assert found.passed is not False, [(t, t.failures) for t in found.tensors]
+    weights = np.linalg.pinv(np.tanh(X @ P.named_params["W1"])) @ Y
+    P.named_params["W2"][...] = 2 * certainty * weights
+    P.named_params["b2"][...] = -certainty
+    return model, X, Y
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize(
+    ("dtype", "certainty"),
+    [(np.float32, 20), (np.float32, 60), (np.float64, 60), (np.float64, 200)],
+)
+def test_errors_that_are_nothing_but_rounding_are_inconclusive(
+    loss: str, dtype: type, certainty: float
+) -> None:
+    found = check_model(*sure(loss, dtype, certainty), np.random.default_rng(0))
+    assert found.passed is None, [(t, t.failures) for t in found.tensors]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_gradient_of_zero_confirms_nothing_and_a_flaw_shows_at_large_weights(dtype: type) -> None:
+    problem = sure("sigmoid_cross_entropy", dtype, 60)
+    flawed = check_model(*problem, np.random.default_rng(0), flaw=flaws.sign)
+    assert set(wrong(flawed)) == EVERYWHERE
+    assert flawed.tensors[0].direction.batch == "batch of 4, large weights"
+
+
+def test_the_weights_of_dead_units_are_inconclusive() -> None:
+    model, X, Y = sure("softmax_cross_entropy", np.float32, 1)
+    dead = Model((6, 8, 4), "relu", "softmax_cross_entropy", 4, np.float32)
+    dead.network.params[...] = model.network.params
+    dead.network.named_params["b1"][...] = -100
+    verdicts = {t.name: t.passed for t in check_model(dead, X, Y, np.random.default_rng(0)).tensors}
+    assert verdicts == {"W1": None, "b1": None, "W2": None, "b2": True}
+
+
+def test_inputs_of_zero_have_a_gradient_of_zero_and_that_is_confirmed() -> None:
+    model, X, Y = sure("softmax_cross_entropy", np.float32, 1)
+    found = {t.name: t for t in check_model(model, 0 * X, Y, np.random.default_rng(0)).tensors}
+    assert (found["W1"].passed, found["W1"].direction.error) == (True, 0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("depth", [2, 4, 6])
+def test_vanishing_gradients_are_confirmed_and_a_wrong_one_is_seen(depth: int, dtype: type) -> None:
+    sizes = (30, *(16,) * depth, 10)
+    assert report(sizes=sizes, dtype=dtype, scale=1.0).passed is True
+    for factor in (1.006, 1 + 5e-5):
+        flawed = report(scaled_by(factor), sizes=sizes, dtype=dtype, scale=1.0)
+        assert wrong(flawed) == {"W1": f"a factor {factor:.6g}"}
+
+
+def scaled_by(factor: float) -> Callable[[Model], None]:
+    """A flaw: dW1 is `factor` times what it should be."""
+
+    def flaw(model: Model) -> None:
+        layer = model.network.layers[0]
+        right = layer.backward
+
+        def backward(G: np.ndarray) -> np.ndarray:
+            result = right(G)
+            layer.dW *= factor
+            return result
+
+        layer.backward = backward
+
+    return flaw
+
+
+def test_a_comparison_confirms_what_agrees_or_has_a_small_limit() -> None:
+    def judged(error: float, scale: float, rounding: float) -> bool | None:
+        return _verdict(error, scale, 1e-12, lambda: rounding, "").passed
+
+    assert judged(1e-13, 1, math.inf) is True  # exact agreement, whatever rounding could have done
+    assert judged(1e-9, 1, 1e-8) is True
+    assert judged(1e-7, 1, 1e-8) is False
+    assert judged(1e-3, 1, 0.1) is None
+    assert judged(0.2, 1, 0.1) is False
+    assert judged(0, 0, 1e-20) is None
+    assert judged(0, 0, 0) is True
+    assert judged(math.nan, 1, 1e-8) is False
 
 
 def test_kinks_are_counted_and_not_held_against_a_relu() -> None:

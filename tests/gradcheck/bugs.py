@@ -721,10 +721,10 @@ def loss_of_clipped_logits(model: Model) -> None:
 def loss_with_an_epsilon(model: Model) -> None:
     """log(ŷ + 1e-7), against the logarithm of 0."""
 
-    def value(right: Method, T: Array, Y: Array) -> float:
+    def value(right: Method, T: Array, Y: Array) -> Any:
         P = model.probs(T)
         terms = Y * np.log(P + 1e-7) + (1 - Y) * np.log(1 - P + 1e-7)
-        return -float(terms.sum()) / len(T)
+        return (-terms.sum() / len(T)).item()
 
     _value(model, value)
 
@@ -733,7 +733,7 @@ def loss_with_an_epsilon(model: Model) -> None:
 def loss_with_a_penalty(model: Model) -> None:
     """The loss has a penalty on the weights, of which the gradient knows nothing."""
     weights = model.network.weights
-    _value(model, lambda right, T, Y: right(T, Y) + 5e-4 * float(weights @ weights))
+    _value(model, lambda right, T, Y: right(T, Y) + 5e-4 * (weights @ weights).item())
 
 
 # How a bug gets in.

@@ -2,9 +2,11 @@ PYTHON  ?= python3
 VENV    := .venv
 BIN     := $(VENV)/bin
 MINIMUM := .venv-minimum
+SAMPLE  := 20
+SEED    := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test slow check minimum coverage dist torture bench results pictures docs \
+.PHONY: help install demo test slow check minimum coverage dist torture mutants bench results pictures docs \
 	site docs-serve clean
 
 help:  ## List the targets.
@@ -68,6 +70,9 @@ dist: $(VENV)/dist-installed  ## Build, check, install and try what a release ha
 
 torture: $(VENV)/test-installed  ## Try every fault and attack, for minutes, and print a table.
 	PYTHONPATH=tests $(BIN)/python -m faults
+
+mutants: $(VENV)/test-installed  ## Change the source in many places: do the tests notice? SEED=n SAMPLE=n
+	PYTHONPATH=tests $(BIN)/python -m mutants --sample $(SAMPLE) --seed $(SEED)
 
 bench: install  ## Time one training step beside its limit and its peers.
 	$(BIN)/python benchmarks/step.py

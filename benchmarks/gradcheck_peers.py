@@ -23,17 +23,18 @@ import numpy as np
 
 from mlpcli.environment import describe
 from mlpcli.gradcheck import FLAWS, flaws
-from mlpcli.gradcheck.check import check_problem, make_problem
+from mlpcli.gradcheck.check import check_model
 from mlpcli.nn.model import Model
 
 SIZES, BATCH = (20, 16, 10), 8
 RNG = np.random.default_rng(0)
-X = RNG.standard_normal((BATCH, SIZES[0])).astype(np.float32).astype(np.float64)
-Y = np.eye(SIZES[-1])[RNG.integers(SIZES[-1], size=BATCH)]
+X = RNG.standard_normal((BATCH, SIZES[0])).astype(np.float32)
+Y = np.eye(SIZES[-1], dtype=np.float32)[RNG.integers(SIZES[-1], size=BATCH)]
 POINT = (0.5 * RNG.standard_normal(Model(SIZES).network.params.size)).astype(np.float32)
 
 Gradient = Callable[[np.ndarray], np.ndarray]
-Checker = Callable[[str | None, float], bool]
+Flaw = Callable[[Model], None]
+Checker = Callable[[Flaw | None], bool]
 
 
 def model_at(params: np.ndarray, dtype: type) -> Model:
@@ -42,31 +43,32 @@ def model_at(params: np.ndarray, dtype: type) -> Model:
     return model
 
 
-def scale_first(model: Model, delta: float) -> None:
-    """dW1 is 1 + δ times what it should be: how small an error is noticed?"""
-    layer = model.network.layers[0]
-    right = layer.backward
+def scaled(delta: float, dtype: type) -> Flaw:
+    """dW1 is 1 + δ times what it should be, in one dtype alone: how small an error is found?"""
 
-    def wrong(G: np.ndarray) -> np.ndarray:
-        result = right(G)
-        layer.dW *= 1 + delta
-        return result
+    def flaw(model: Model) -> None:
+        layer = model.network.layers[0]
+        right = layer.backward
 
-    layer.backward = wrong
+        def wrong(G: np.ndarray) -> np.ndarray:
+            result = right(G)
+            layer.dW *= 1 + delta
+            return result
+
+        if model.network.params.dtype == dtype:
+            layer.backward = wrong
+
+    return flaw
 
 
-def make_gradient(flaw: str | None, delta: float) -> Gradient:
-    """The gradient of our code, in float64 unless the flaw is one of float32."""
-    dtype = np.float32 if flaw == "float32_noise" else np.float64
+def make_gradient(flaw: Flaw | None, dtype: type) -> Gradient:
+    """The gradient of our code in a dtype, with the flaw in it."""
 
     def gradient(params: np.ndarray) -> np.ndarray:
         model = model_at(params, dtype)
         if flaw:
-            flaws.named(flaw)(model)
-        if delta:
-            scale_first(model, delta)
-        inputs, targets = X.astype(dtype), Y.astype(dtype)
-        model.backward(model.forward(inputs), targets)
+            flaw(model)
+        model.backward(model.forward(X.astype(dtype)), Y.astype(dtype))
         return model.network.grads.astype(np.float64)
 
     return gradient
@@ -74,19 +76,17 @@ def make_gradient(flaw: str | None, delta: float) -> Gradient:
 
 def value(params: np.ndarray) -> float:
     model = model_at(params, np.float64)
-    return model.loss(model.forward(X), Y)
+    return model.loss(model.forward(X.astype(np.float64)), Y)
 
 
-def by_mlpcli(flaw: str | None, delta: float) -> bool:
-    problem = make_problem(model_at(POINT, np.float32), X, Y, flaw and flaws.named(flaw))
-    if delta:
-        scale_first(problem.model, delta)
-    return check_problem(problem, np.random.default_rng(0)).passed
+def mlpcli_checker(_: type) -> Checker:
+    model = model_at(POINT, np.float32)  # a float64 gradient is checked on the way
+    return lambda flaw: check_model(model, X, Y, np.random.default_rng(0), flaw=flaw).passed is True
 
 
-def torch_checker(torch: Any) -> Checker:
-    def passes(flaw: str | None, delta: float) -> bool:
-        gradient = make_gradient(flaw, delta)
+def torch_checker(torch: Any, dtype: type) -> Checker:
+    def passes(flaw: Flaw | None) -> bool:
+        gradient = make_gradient(flaw, dtype)
 
         class Ours(torch.autograd.Function):
             @staticmethod
@@ -105,7 +105,7 @@ def torch_checker(torch: Any) -> Checker:
     return passes
 
 
-def jax_checker(jax: Any) -> Checker:
+def jax_checker(jax: Any, dtype: type) -> Checker:
     jnp = jax.numpy
     check_grads = importlib.import_module("jax.test_util").check_grads
     cuts = np.cumsum([20 * 16, 16 * 10, 16])  # W1, W2, b1, b2: as in Network.params
@@ -116,8 +116,8 @@ def jax_checker(jax: Any) -> Checker:
         t = z @ W2.reshape(16, 10) + b2
         return jnp.sum(jax.nn.softplus(t) - t * Y) / BATCH
 
-    def passes(flaw: str | None, delta: float) -> bool:
-        gradient = make_gradient(flaw, delta)
+    def passes(flaw: Flaw | None) -> bool:
+        gradient = make_gradient(flaw, dtype)
         ours = jax.custom_vjp(plain)
 
         def backward(params: Any, above: Any) -> Any:
@@ -139,32 +139,51 @@ def _as(gradient: Gradient, dtype: Any, params: Any) -> np.ndarray:
     return gradient(np.asarray(params)).astype(dtype)
 
 
-def scipy_checker(_: Any) -> Checker:
+def scipy_checker(_: Any, dtype: type) -> Checker:
     check_grad = importlib.import_module("scipy.optimize").check_grad
     point = POINT.astype(np.float64)
-    right = check_grad(value, make_gradient(None, 0.0), point)
-    return lambda flaw, delta: check_grad(value, make_gradient(flaw, delta), point) <= 10 * right
+    right = check_grad(value, make_gradient(None, dtype), point)
+    return lambda flaw: check_grad(value, make_gradient(flaw, dtype), point) <= 10 * right
 
 
-def measure(passes: Checker) -> tuple[float, dict[str, bool], bool, float | None]:
-    """Median seconds of a check, which flaws are caught, whether the right one passes, least δ."""
-    times, caught = [], {}
-    for _ in range(3):
+def measure(make: Callable[[type], Checker]) -> list[str]:
+    """Return a row: flaws found and missed, the right gradient, the least errors found, time."""
+    times, missed, right = [], [], True
+    for dtype in (np.float64, np.float32):
+        passes = make(dtype)
+        right &= passes(None)
         for flaw in FLAWS:
-            start = time.perf_counter()
-            caught[flaw] = not passes(flaw, 0.0)
-            times.append(time.perf_counter() - start)
+            if (flaw == "float32_noise") == (dtype == np.float32):
+                for _ in range(3):
+                    start = time.perf_counter()
+                    found = not passes(flaws.named(flaw))
+                    times.append(time.perf_counter() - start)
+                missed += [] if found else [flaw]
+    least = [least_found(make(dtype), dtype) for dtype in (np.float64, np.float32)]
+    return [
+        f"{len(FLAWS) - len(missed)} of {len(FLAWS)}",
+        ", ".join(missed) or "–",
+        "passes" if right else "fails",
+        *least,
+        f"{1000 * statistics.median(times):.0f}",
+    ]
+
+
+def least_found(passes: Checker, dtype: type) -> str:
+    """Return the least power of ten whose δ does not pass, though the right gradient does."""
+    if not passes(None):
+        return "–"
     least = None
     for power in range(1, 16):
-        if passes(None, 10.0**-power):
+        if passes(scaled(10.0**-power, dtype)):
             break
         least = 10.0**-power
-    return statistics.median(times), caught, passes(None, 0.0), least
+    return "none" if least is None else f"{least:.0e}"
 
 
 def main() -> None:
     warnings.simplefilter("ignore")
-    checkers: dict[str, Checker] = {"mlpcli gradcheck": by_mlpcli}
+    checkers: dict[str, Callable[[type], Checker]] = {"mlpcli gradcheck": mlpcli_checker}
     for name, package, make in [
         ("torch.autograd.gradcheck", "torch", torch_checker),
         ("jax.test_util.check_grads", "jax", jax_checker),
@@ -172,23 +191,16 @@ def main() -> None:
     ]:
         with contextlib.suppress(ImportError):
             module = importlib.import_module(package)
-            checkers[f"{name} {module.__version__}"] = make(module)
+            checkers[f"{name} {module.__version__}"] = partial(make, module)
             continue
         print(f"{name}: not installed")
 
-    print(
-        "| checker | flaws found | missed | right gradient | smallest error found | ms per check |"
-    )
-    print("|---|---|---|---|---|---|")
-    for name, passes in checkers.items():
-        passes(None, 0.0)  # warm up
-        seconds, caught, right, least = measure(passes)
-        missed = ", ".join(flaw for flaw, found in caught.items() if not found)
-        noticed = "none" if least is None else f"{least:.0e}"
-        print(f"| {name} | {sum(caught.values())} of {len(FLAWS)} | {missed or '–'} ", end="")
-        print(
-            f"| {'passes' if right else 'fails'} | {noticed} | {1000 * seconds:.0f} |", flush=True
-        )
+    least = "smallest error found"
+    print("| checker | flaws found | missed | right gradient ", end="")
+    print(f"| {least}, float64 | {least}, float32 | ms per check |\n|---|---|---|---|---|---|---|")
+    for name, make in checkers.items():
+        make(np.float64)(None)  # warm up
+        print("|", " | ".join([name, *measure(make)]), "|", flush=True)
     facts = describe()
     print(f"\n{facts['processor']}, Python {facts['python']}, NumPy {facts['numpy']}.")
 

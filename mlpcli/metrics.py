@@ -20,8 +20,8 @@ def wilson_interval(correct: int, count: int, level: float = 0.95) -> tuple[floa
     z2 = NormalDist().inv_cdf((1 + level) / 2) ** 2
     middle = (correct + z2 / 2) / (count + z2)
     half = math.sqrt(z2 * (correct * (count - correct) / count + z2 / 4)) / (count + z2)
-    share = correct / count  # at the ends rounding must not leave it outside
-    return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))
+    # Of all correct, rounding can leave the upper end on either side of 1; the lower one is exact.
+    return middle - half, min(1.0, max(correct / count, middle + half))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mlpcli.metrics import calibration, mcnemar, wilson_interval
+from mlpcli.metrics import Confusion, calibration, confusion_matrix, mcnemar, wilson_interval
 
 
 def test_the_interval_holds_the_share_as_often_as_it_says() -> None:
@@ -25,6 +25,8 @@ def test_the_interval_holds_the_share_as_often_as_it_says() -> None:
 
 
 @given(st.integers(1, 10**6), st.floats(0, 1))
+@example(9, 1.0)
+@example(32, 1.0)
 @example(65535, 1.0)
 def test_an_interval_lies_within_0_and_1_and_around_the_observed_share(
     count: int, share: float
@@ -32,6 +34,7 @@ def test_an_interval_lies_within_0_and_1_and_around_the_observed_share(
     correct = round(share * count)
     low, high = wilson_interval(correct, count)
     assert 0 <= low <= correct / count <= high <= 1
+    assert (low == 0) == (correct == 0)
     assert low < high
     assert (high - low) < 4 / math.sqrt(count)
 
@@ -40,6 +43,27 @@ def test_an_interval_known_from_the_literature() -> None:
     """Newcombe (1998), table I: 81 of 263, and 0 of 20."""
     assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
     assert wilson_interval(0, 20) == pytest.approx((0, 0.1611), abs=5e-5)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=40))
+@example([(0, 1), (0, 0), (2, 0), (2, 2), (2, 2)])
+def test_precision_and_recall_are_counted_image_by_image(pairs: list[tuple[int, int]]) -> None:
+    """Of 4 classes, of which one may have no images, or no predictions."""
+    labels, predictions = map(np.array, zip(*pairs, strict=True))
+    found = Confusion(confusion_matrix(labels, predictions, 4))
+    assert found.count == len(pairs)
+    assert found.accuracy == pytest.approx(sum(i == j for i, j in pairs) / len(pairs))
+    assert found.interval == wilson_interval(sum(i == j for i, j in pairs), len(pairs))
+    assert found.counts.dtype == np.int64
+    assert {type(x) for x in (found.accuracy, *found.interval)} == {float}  # not NumPy's
+    for i in range(4):
+        of_class = [j for label, j in pairs if label == i]
+        predicted = [label for label, j in pairs if j == i]
+        assert found.counts[i].tolist() == [of_class.count(j) for j in range(4)]
+        assert found.recall[i] == (of_class.count(i) / len(of_class) if of_class else 0)
+        assert found.precision[i] == (predicted.count(i) / len(predicted) if predicted else 0)
+        shares = [of_class.count(j) / max(1, len(of_class)) for j in range(4)]
+        assert found.shares[i].tolist() == shares
 
 
 @given(st.integers(0, 60), st.integers(0, 60))
@@ -67,6 +91,7 @@ def test_calibration_by_hand() -> None:
     assert found.accuracy[9] == pytest.approx(2 / 3)
     assert np.isnan(found.accuracy[1])
     assert found.error == pytest.approx((0.05 + 0.5 + 0.92) / 5)
+    assert type(found.error) is float  # not NumPy's
 
 
 def test_accuracy_equal_to_confidence_is_no_calibration_error() -> None:

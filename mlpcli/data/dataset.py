@@ -75,9 +75,13 @@ def _load(config: DataConfig, name: Literal["train", "test"]) -> Dataset:
         folder = batches.open_folder(path)
         label_names, source = folder.label_names, f"read from {path}"
         images, labels = folder.read(batches.TRAIN_BATCHES if training else batches.TEST_BATCHES)
-    seconds = time.perf_counter() - start
-    kind, count = "training" if training else "test", f"{len(labels):,}"
-    log.debug("%s images: %s %s in %.2f s", kind, count, source, seconds)
+    log.debug(
+        "%s images: %s %s in %.2f s",
+        "training" if training else "test",
+        f"{len(labels):,}",
+        source,
+        time.perf_counter() - start,
+    )
     split = Split(images, labels, np.arange(len(labels)))
     return Dataset({name: split}, label_names, _digest(images, labels))
 

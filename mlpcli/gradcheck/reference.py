@@ -114,9 +114,9 @@ def _noise(size: Array, rng: np.random.Generator) -> Array:
 def _sizes(activation: str, T: Array, Z: Array) -> tuple[Array, Array]:
     """Return the size of what a(T) and a′(T) are summed from, even where they come to nearly 0."""
     size = np.abs(T)
-    if activation == "gelu":  # 1 + tanh times t/2; 1 − tanh² times about t³/20, until it is 0
+    if activation == "gelu":  # t/2 times 1 + tanh; about t³/20 times 1 − tanh², until that is 0
         size = np.minimum(size, 8)
-        return np.maximum(np.abs(Z), size), np.maximum(np.square(size), 1)
+        return np.maximum(np.abs(Z), size / 2), np.maximum(size**3 / 16, 1)
     return np.maximum(np.abs(Z), np.minimum(size, 1)), np.ones_like(T)  # as σ = ½ tanh + ½
 
 

@@ -151,7 +151,7 @@ class Training:
     def _finish_epoch(self, clock: float) -> EpochResult:
         progress = self.progress
         count, train_seconds = len(self.train_loader.sampler.order), progress.epoch_seconds
-        learning_rate = self._learning_rate(max(progress.step - 1, 0))
+        learning_rate = self._learning_rate(progress.step - 1)
         val_loss = val_accuracy = None
         self._require_finite(learning_rate)
         if len(self.dataset.splits["val"]):
@@ -202,6 +202,7 @@ class Training:
 
     # What a checkpoint holds.
 
+    @np.errstate(all="ignore")  # what is not finite is refused below
     def pixel_params(self) -> dict[str, NDArray[Any]]:
         """Return W1, b1, W2, b2, … of the same network on flattened pixels in [0, 1].
 

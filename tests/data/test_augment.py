@@ -90,25 +90,27 @@ def test_components_are_mapped_as_the_pixels_are(split: Split) -> None:
 def test_every_map_is_another_one(split: Split) -> None:
     found = features.fit(PCAConfig(components=5), split)
     maps = affine_maps(found, AugmentConfig(shift=1), np.float32)
-    assert len({matrix.tobytes() for matrix in maps.matrices}) == augment.COUNT
+    assert len({matrix.tobytes() for matrix in maps.matrices}) == 128
     assert maps.matrices.dtype == np.float32
 
 
-@pytest.mark.slow
-def test_each_group_of_a_batch_has_its_own_map_and_each_map_comes_up(split: Split) -> None:
+def test_each_16_images_of_a_batch_share_a_map_and_each_map_comes_up(
+    split: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(augment, "COUNT", 5)
     found = features.fit(PCAConfig(components=5), split)
-    maps, used = affine_maps(found, AugmentConfig(shift=2)), set()
-    x = found.apply(split.images[: 7 * GROUP + 1])
-    every = np.einsum("nk,ikl->inl", x, maps.matrices) + maps.offsets[:, None]
-    for _ in range(150):
+    maps, used = affine_maps(found, AugmentConfig(shift=2)), []
+    for count in (7 * 16 + 1, 40, 16, 1) * 3:
+        x = found.apply(split.images[:count])
         mapped = maps.apply(x)
-        for start in range(0, len(x), GROUP):
-            group = slice(start, start + GROUP)
-            (which,) = (
-                i for i in range(augment.COUNT) if np.allclose(mapped[group], every[i, group])
-            )
-            used.add(which)
-    assert used == set(range(augment.COUNT))
+        assert mapped.shape == x.shape
+        every = np.einsum("nk,ikl->inl", x, maps.matrices) + maps.offsets[:, None]
+        for start in range(0, count, 16):
+            group = slice(start, start + 16)
+            (which,) = (i for i in range(5) if np.allclose(mapped[group], every[i, group]))
+            used.append(which)
+    assert {*used} == set(range(5))
+    assert used[:8] != used[12:20], "drawn anew for each batch"
 
 
 def augmentation(**options: object) -> augment.Augmentation:
@@ -117,15 +119,55 @@ def augmentation(**options: object) -> augment.Augmentation:
 
 def test_half_of_the_images_are_flipped() -> None:
     flips = augmentation(flips=True)
-    share = np.mean([flips.flipped(150) for _ in range(80)])
-    assert 0.48 < share < 0.52
+    batches = np.array([flips.flipped(150) for _ in range(80)])
+    assert 0.48 < batches.mean() < 0.52
     assert len(flips.flipped(5)) == 5
+    # Each image has a coin of its own, in each batch.
+    assert np.abs(batches.mean(axis=1) - 0.5).max() < 0.2
+    assert np.abs(batches.mean(axis=0) - 0.5).max() < 0.25
     assert augmentation().flipped(5) is None
+
+
+def test_flips_are_drawn_for_whole_batches_whatever_their_length() -> None:
+    """A short last batch takes as much of the stream, so that no later batch depends on it."""
+    flips, again = augmentation(flips=True), np.random.default_rng(0)
+    for n in (150, 5, 150):
+        np.testing.assert_array_equal(flips.flipped(n), again.random(150)[:n] < 0.5)
 
 
 def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
     X = np.random.default_rng(1).random((150, 20), np.float32) + 1
-    factors = augmentation(input_dropout=0.25).apply(X.copy()) / X
-    assert ((factors == 0) | np.isclose(factors, 1 / 0.75)).all()
-    assert (factors == 0).mean() == pytest.approx(0.25, abs=0.03)
-    np.testing.assert_array_equal(augmentation().apply(X.copy()), X)
+    dropout, again = augmentation(input_dropout=0.25), np.random.default_rng(0)
+    for n in (150, 7, 1):
+        factors = dropout.apply(X[:n].copy()) / X[:n]
+        kept = again.random((150, 20), np.float32)[:n] >= 0.25
+        np.testing.assert_allclose(factors, kept / 0.75, rtol=1e-6)
+    assert kept.mean() == pytest.approx(0.75, abs=0.2)
+
+
+class Same:
+    """A generator that draws one number alone."""
+
+    def __init__(self, number: float) -> None:
+        self.number = number
+
+    def random(self, out: np.ndarray, dtype: type | None = None) -> np.ndarray:
+        out[...] = self.number
+        return out
+
+
+def test_draws_on_the_boundary_neither_flip_nor_drop() -> None:
+    """A draw lies in [0, 1): below ½ for half of the images, below p for a share p of inputs."""
+    for draw, flipped in ((0.0, True), (0.5, False)):
+        config = AugmentConfig(flips=True, input_dropout=0.5)
+        same = augment.Augmentation(config, None, 3, 2, Same(draw))
+        assert same.flipped(3).tolist() == [flipped] * 3
+        np.testing.assert_array_equal(same.apply(np.ones((3, 2))), 0 if flipped else 2)
+
+
+def test_what_is_not_configured_draws_nothing() -> None:
+    X, rng = np.ones((3, 2), np.float32), np.random.default_rng(0)
+    nothing = augment.Augmentation(AugmentConfig(), None, 3, 2, rng)
+    assert nothing.flipped(3) is None
+    assert nothing.apply(X) is X
+    assert rng.random() == np.random.default_rng(0).random()

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import draw_split
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlpcli.config.settings import Cifar10Config
-from mlpcli.data.dataset import load_test, load_train_val, stratified_rows
+from mlpcli.cifar10 import synthetic
+from mlpcli.config.settings import Cifar10Config, SyntheticConfig
+from mlpcli.data.dataset import Dataset, hold_out, load_test, load_train_val, stratified_rows
 from mlpcli.errors import ConfigError
 
 
@@ -56,6 +59,43 @@ def test_any_split_has_its_size_and_shares_to_within_one(
     for k in np.unique(labels):
         fair = (labels == k).sum() * count / len(labels)
         assert abs((labels[rows] == k).sum() - fair) < 1
+
+
+def test_the_largest_remainders_are_rounded_up() -> None:
+    """7 of 100 images in classes of 50, 30, 20: shares of 3.5, 2.1, 1.4."""
+    labels = np.repeat([0, 1, 2], [50, 30, 20])
+    rows = stratified_rows(labels, 7, np.random.default_rng(0))
+    assert np.bincount(labels[rows]).tolist() == [4, 2, 1]
+    assert rows.tolist() == sorted(rows)
+    assert rows.tolist() != list(range(7)), "drawn, not the first of each class"
+
+
+def test_holding_out_leaves_the_training_split_in_order_and_as_it_was() -> None:
+    train = draw_split(60)
+    whole = Dataset({"train": train}, ("a",), "digest")
+    held = hold_out(whole, 20, seed=0)
+    assert train.rows.tolist() == list(range(60))
+    for split in held.splits.values():
+        assert split.rows.tolist() == sorted(split.rows)
+        assert split.labels is train.labels
+    assert (held.label_names, held.digest) == (("a",), "digest")
+
+
+def test_the_digest_is_that_of_the_labels_and_then_the_pixels(shapes: Cifar10Config) -> None:
+    data = load_train_val(shapes)
+    split = data.splits["train"]
+    labels = b"".join(int(label).to_bytes(2, "little") for label in split.labels)
+    assert data.digest == hashlib.sha256(labels + split.images.tobytes()).hexdigest()
+
+
+def test_generated_shapes_are_read_as_files_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, count in (("draw_train", 30), ("draw_test", 20)):
+        drawn = synthetic.draw(count, np.random.default_rng(count))
+        monkeypatch.setattr(synthetic, name, lambda drawn=drawn: drawn)
+    training, test = load_train_val(SyntheticConfig(val_size=10)), load_test(SyntheticConfig())
+    sizes = {name: len(split) for name, split in (training.splits | test.splits).items()}
+    assert sizes == {"train": 20, "val": 10, "test": 20}
+    assert test.label_names == synthetic.LABEL_NAMES
 
 
 def test_the_test_split_is_read_alone(shapes: Cifar10Config) -> None:

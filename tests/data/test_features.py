@@ -80,24 +80,83 @@ def test_only_the_rows_of_the_split_are_looked_at(split: Split, name: str) -> No
     images = split.images.copy()
     others = np.setdiff1d(np.arange(len(images)), split.rows)
     images[others] = 255
-    changed = fit(name, Split(images, split.labels, split.rows))
-    np.testing.assert_array_equal(changed.scale, fit(name, split).scale)
+    options = {"components": 20} if name == "pca" else {}
+    changed = fit(name, Split(images, split.labels, split.rows), **options)
+    np.testing.assert_array_equal(changed.scale, fit(name, split, **options).scale)
 
 
-@pytest.mark.parametrize("name", ["channel", "pixel", "pca"])
-def test_what_never_changes_is_only_centred(name: str) -> None:
+@pytest.mark.parametrize(("name", "scale"), [("channel", 1), ("pixel", 1), ("pca", 0.01**-0.5)])
+def test_what_never_changes_is_only_centred(name: str, scale: float) -> None:
     images = np.full((5, 3072), 51, np.uint8)
     split = Split(images, np.zeros(5, np.intp), np.arange(5))
-    np.testing.assert_allclose(apply(fit(name, split), split), 0, atol=1e-9)
+    found = fit(name, split, **({"components": 5, "epsilon": 0.01} if name == "pca" else {}))
+    np.testing.assert_allclose(apply(found, split), 0, atol=1e-9)
+    np.testing.assert_allclose(found.scale, scale, rtol=1e-6)
 
 
-@pytest.mark.slow
+def test_components_beyond_the_rank_of_the_images_are_finite(split: Split) -> None:
+    few = Split(split.images[:6], split.labels[:6], np.arange(6))
+    found = fit("pca", few, components=40, epsilon=1e-12)
+    assert np.isfinite(found.scale).all()
+    assert np.isfinite(apply(found, few)).all()
+
+
+@pytest.mark.parametrize("name", ["channel", "pca"])
+def test_images_are_taken_in_pieces_that_change_nothing(
+    split: Split, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    options = {"components": 15} if name == "pca" else {}
+    whole = fit(name, split, **options)
+    expected = whole.apply(split.images)
+    monkeypatch.setattr(features, "CHUNK", 64)
+    monkeypatch.setattr(features, "SAMPLE_CHUNK", 40)
+    found = fit(name, split, **options)
+    np.testing.assert_allclose(found.scale, whole.scale, rtol=1e-5)
+    np.testing.assert_allclose(whole.apply(split.images), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_components_are_those_of_a_sample_taken_all_over(
+    split: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "SAMPLE", 50)
+    thirds = Split(split.images, split.labels, split.rows[::3])
+    for rows in (split.rows, split.rows[:99]):
+        part = Split(split.images, split.labels, rows)
+        one, other = (fit("pca", which, components=5) for which in (part, thirds))
+        assert (one.mean.tolist() == other.mean.tolist()) == (len(rows) == 150)
+
+
+def test_components_as_they_were_recorded(split: Split) -> None:
+    """Those that have not converged depend on the start and the number of products."""
+    scale = fit("pca", split, components=60).scale[[0, 9, 29, 59]]
+    np.testing.assert_allclose(scale, [0.217724, 1.2206546, 2.694309, 3.540953], rtol=2e-5)
+
+
+@pytest.mark.parametrize("name", ["channel", "pca"])
+def test_features_are_computed_in_the_dtype_asked_for(split: Split, name: str) -> None:
+    """Bit for bit: a factor of another type would have float32 computed in float64."""
+    found = fit(name, split, **({"components": 7} if name == "pca" else {}))
+    images = split.images[:20]
+    W, b = np.ones((found.size, 2), np.float32), np.ones(2, np.float32)
+    assert [array.dtype for array in found.fold(W, b)] == [np.float32] * 2
+    for dtype in (np.float32, np.float64):
+        if name == "channel":
+            expected = images * (found.scale / 255).astype(dtype) + found.shift.astype(dtype)
+        else:
+            expected = images.astype(dtype) @ (found.basis * found.scale / 255).astype(dtype)
+            expected += (-(found.mean @ found.basis) * found.scale).astype(dtype)
+        (batch,) = found.loader(Split(images, split.labels[:20], np.arange(20)), 10, 20, dtype)
+        for x in (found.apply(images, dtype), batch.inputs):
+            assert x.dtype == dtype
+            np.testing.assert_array_equal(x, expected)
+
+
 @pytest.mark.parametrize("name", ["none", "channel", "pixel", "pca"])
 def test_the_folded_layer_does_on_pixels_what_the_layer_does_on_features(
     split: Split, name: str
 ) -> None:
     rng = np.random.default_rng(0)
-    fitted = fit(name, split)
+    fitted = fit(name, split, **({"components": 30} if name == "pca" else {}))
     W, b = rng.standard_normal((fitted.size, 6)), rng.standard_normal(6)
     W_pixels, b_pixels = fitted.fold(W, b)
     assert W_pixels.shape == (3072, 6)

@@ -61,6 +61,16 @@ def test_epochs_differ_in_their_order_only_if_they_are_shuffled() -> None:
         assert (first == second) == (order is None)
 
 
+def test_shuffling_leaves_the_split_as_it_is(split: Split) -> None:
+    rows, images = split.rows.copy(), split.images.copy()
+    loader = training_loader(split, "channel", 0, flips=True)
+    for _ in loader:
+        pass
+    assert loader.sampler.order.tolist() != rows.tolist()
+    np.testing.assert_array_equal(split.rows, rows)
+    np.testing.assert_array_equal(split.images, images)
+
+
 @pytest.mark.parametrize("name", ["none", "channel", "pixel", "pca"])
 def test_a_batch_holds_the_features_and_the_one_hot_labels_of_its_rows(
     split: Split, name: str

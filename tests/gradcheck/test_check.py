@@ -16,8 +16,6 @@ from mlpcli.config import loading as config
 from mlpcli.data.dataset import load_train_val
 from mlpcli.gradcheck import FLAWS, flaws
 from mlpcli.gradcheck.check import Report, _verdict, check, check_model
-from mlpcli.gradcheck.numerical import norm, relative_error
-from mlpcli.gradcheck.reference import backward, forward, loss_slopes
 from mlpcli.nn.activations import ACTIVATIONS
 from mlpcli.nn.losses import LOSSES
 from mlpcli.nn.model import Model
@@ -113,41 +111,6 @@ def test_a_wrong_optimizer_is_no_wrong_gradient(monkeypatch: pytest.MonkeyPatch)
     assert report().passed
 
 
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        (lambda dW: dW.__imul__(2), "a factor 2"),
-        (lambda dW: dW.__imul__(1 / 8), "a factor 1/n"),
-        (lambda dW: dW.__setitem__(3, dW[4]), "row 3 alone is wrong"),
-        (lambda dW: dW.__setitem__((slice(None), 2), 0), "column 2 alone is wrong"),
-        (lambda dW: dW.__setitem__(slice(None), dW.ravel().reshape(dW.shape, order="F")), "420"),
-        (lambda dW: dW.fill(0), "it is zero throughout"),
-        (
-            lambda dW: dW.__setitem__((5, 1), np.nan),
-            "1 entries are not finite, the first at [5, 1]",
-        ),
-        (lambda dW: dW.__iadd__(np.random.default_rng(0).normal(size=dW.shape)), "unknown: 420 of"),
-    ],
-)
-def test_other_ways_to_be_wrong_are_told_apart(
-    change: Callable[[np.ndarray], object], reason: str
-) -> None:
-    def flaw(model: Model) -> None:
-        layer = model.network.layers[0]
-        right = layer.backward
-
-        def backward(G: np.ndarray) -> np.ndarray:
-            result = right(G)
-            change(layer.dW)
-            return result
-
-        layer.backward = backward
-
-    found = wrong(report(flaw))
-    assert set(found) == {"W1"}
-    assert reason in found["W1"]
-
-
 def test_a_tiny_gradient_is_judged_as_a_large_one_is() -> None:
     """Below saturated layers: a sign error has no floor to hide under."""
     right = report(sizes=(6, 5, 5, 4), scale=12.0, seed=3, dtype=np.float64)
@@ -205,7 +168,7 @@ def test_inputs_of_zero_have_a_gradient_of_zero_and_that_is_confirmed() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("depth", [2, 4, 6])
+@pytest.mark.parametrize("depth", [2, 5])
 def test_vanishing_gradients_are_confirmed_and_a_wrong_one_is_seen(depth: int, dtype: type) -> None:
     sizes = (30, *(16,) * depth, 10)
     assert report(sizes=sizes, dtype=dtype, scale=1.0).passed is True
@@ -274,45 +237,6 @@ def test_the_check_leaves_the_network_as_it_was() -> None:
     before = model.network.params.copy()
     check_model(model, rng.normal(size=(2, 5)), np.eye(3)[:2], rng)
     np.testing.assert_array_equal(model.network.params, before)
-
-
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("loss", LOSSES)
-def test_the_second_backward_pass_agrees_with_the_complex_step(activation: str, loss: str) -> None:
-    rng = np.random.default_rng(0)
-    model = Model((6, 5, 4, 3), activation, loss, 4, np.float64)
-    network = model.network
-    network.params[...] = rng.standard_normal(network.params.size)
-    X, Y = rng.standard_normal((4, 6)), np.eye(3)[[0, 1, 2, 0]]
-    done = forward(network, X)
-    G = loss_slopes(LOSSES[loss], done.T[-1], Y)
-    in_complex = model.in_dtype(np.complex128, 4)
-    for name, gradient in backward(network, done, G).items():
-        slopes = np.empty_like(gradient)
-        for index in np.ndindex(*gradient.shape):
-            in_complex.network.params[...] = network.params
-            in_complex.network.named_params[name][index] += 1e-30j
-            slopes[index] = in_complex.loss(in_complex.forward(X), Y).imag / 1e-30
-        assert relative_error(gradient.ravel(), slopes.ravel()) < 1e-13
-
-
-@pytest.mark.parametrize(
-    ("a", "b", "error"),
-    [
-        ([0], [0], 0),
-        ([1], [0], 1),
-        ([3, 4], [3, -4], 1.6),
-        ([np.nan], [1], np.inf),
-        ([1e-300], [2e-300], 0.5),
-    ],
-)
-def test_relative_error(a: list[float], b: list[float], error: float) -> None:
-    assert relative_error(np.array(a, float), np.array(b, float)) == pytest.approx(error)
-
-
-def test_the_norm_neither_overflows_nor_underflows() -> None:
-    assert norm(np.array([3e-200, 4e-200])) == pytest.approx(5e-200)
-    assert norm(np.array([3e200, 4e200])) == pytest.approx(5e200)
 
 
 @pytest.mark.slow

@@ -77,6 +77,34 @@ def test_a_wrong_sure_answer_costs_its_logit() -> None:
 
 
 @pytest.mark.parametrize("dtype", REAL)
+def test_softmax_shifts_each_row_by_its_own_maximum(dtype: type) -> None:
+    """One maximum for the batch would leave the second row without a probability."""
+    T = np.array([[1000, 999], [-1000, -1001], [0, -1]], dtype)
+    Y = one_hot([0, 1, 0], 2, dtype)
+    loss = SoftmaxCrossEntropy(3, 2, dtype)
+    p = 1 / (1 + math.exp(-1))
+    expected = -(2 * math.log(p) + math.log(1 - p)) / 3
+    assert loss.forward(T, Y) == pytest.approx(expected, rel=1e-6)
+    np.testing.assert_allclose(loss.probs(T), [[p, 1 - p]] * 3, rtol=1e-6)
+    np.testing.assert_allclose(loss.backward(T, Y) * 3, [p, 1 - p] - Y, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_loss_of_a_batch_by_hand(name: str) -> None:
+    """At logits log 3 and 0, of which a sigmoid makes ¾ and ½, and softmax ¾ and ¼."""
+    T = np.array([[math.log(3), 0], [0, math.log(3)], [math.log(3), 0]])
+    Y = one_hot([0, 0, 0], 2, np.float64)
+    log2, log3, log4 = map(math.log, (2, 3, 4))
+    right, wrong = {
+        "sigmoid_cross_entropy": (log4 - log3 + log2, log2 + log4),
+        "squared_error": ((0.25**2 + 0.5**2) / 2, (0.5**2 + 0.75**2) / 2),
+        "softmax_cross_entropy": (log4 - log3, log4),
+    }[name]
+    value = LOSSES[name](3, 2, np.float64).forward(T, Y)
+    assert value == pytest.approx((2 * right + wrong) / 3, rel=1e-14)
+
+
+@pytest.mark.parametrize("dtype", REAL)
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_batch_is_the_mean_of_its_examples(name: str, dtype: type) -> None:
     rng = np.random.default_rng(0)
@@ -99,6 +127,14 @@ def test_gradients_equal_the_complex_step_at_the_origin_too(name: str) -> None:
         step = T.astype(np.complex128)
         step[index] += 1j * h
         assert in_complex.forward(step, Y).imag / h == pytest.approx(gradient[index], rel=1e-14)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_results_have_as_many_rows_as_the_batch(name: str) -> None:
+    loss, T, Y = LOSSES[name](4, 3, np.float64), np.zeros((4, 3)), np.eye(4, 3)
+    for n in (1, 2, 4):
+        assert loss.probs(T[:n]).shape == (n, 3)
+        assert loss.backward(T[:n], Y[:n]).shape == (n, 3)
 
 
 @pytest.mark.parametrize("name", LOSSES)

@@ -109,10 +109,12 @@ def test_names_are_views_of_one_vector_weights_first() -> None:
     assert network.named_params["b1"].all()
 
 
-def test_a_short_batch_gives_what_a_network_of_its_size_gives() -> None:
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_short_batch_gives_what_a_network_of_its_size_gives(activation: str, loss: str) -> None:
     results = []
     for capacity in (3, 128):
-        model = Model((6, 5, 4), "tanh", "softmax_cross_entropy", capacity, np.float64)
+        model = Model((6, 5, 4), activation, loss, capacity, np.float64)
         X, Y = random_problem(model, 3, np.random.default_rng(4))
         model.backward(model.forward(X), Y)
         results.append(model.network.grads.copy())
@@ -125,11 +127,43 @@ def test_a_short_batch_gives_what_a_network_of_its_size_gives() -> None:
 def test_initial_weights_have_their_variance_and_biases_are_zero(
     name: str, variance: float
 ) -> None:
-    network = Network((300, 100), batch_size=1, dtype=np.float64)
+    network = Network((300, 100, 7), batch_size=1, dtype=np.float64)
+    network.params[...] = 1
     network.initialize(name, np.random.default_rng(0))
     assert network.named_params["W1"].var() == pytest.approx(variance, rel=0.03)
+    assert network.named_params["W1"].mean() == pytest.approx(0, abs=3e-3)
     assert not network.named_params["b1"].any()
+    assert not network.named_params["b2"].any()
     assert set(INITIALIZERS) == {"glorot", "he", "lecun"}
+
+
+def test_glorot_is_uniform_and_the_others_are_normal() -> None:
+    """The fourth moment over the square of the second: 9/5 and 3."""
+    rng = np.random.default_rng(0)
+    for name, kurtosis in (("glorot", 1.8), ("he", 3), ("lecun", 3)):
+        W = INITIALIZERS[name](300, 100, rng)
+        assert W.mean() == pytest.approx(0, abs=3e-3)
+        assert (W**4).mean() / (W**2).mean() ** 2 == pytest.approx(kurtosis, rel=0.05)
+
+
+def test_a_new_network_is_zero_and_takes_up_to_128_examples() -> None:
+    for made in (Model((3, 2)), Network((3, 2))):
+        network = made.network if isinstance(made, Model) else made
+        assert not network.params.any()
+        assert not network.grads.any()
+        assert made.forward(np.ones((128, 3), np.float32)).shape == (128, 2)
+        with pytest.raises(ValueError):
+            made.forward(np.ones((129, 3), np.float32))
+
+
+def test_the_first_layer_alone_skips_the_gradient_of_its_inputs() -> None:
+    network = Network((3, 4, 4, 2), batch_size=1)
+    X = network.forward(np.ones((1, 3), np.float32))
+    sizes = []
+    for layer in reversed(network.layers):
+        X = layer.backward(X)
+        sizes.append(X.size)
+    assert sizes == [4, 4, 4, 4, 0]
 
 
 def test_a_model_in_another_dtype_is_the_same_function() -> None:

@@ -136,6 +136,29 @@ def test_a_changed_bit_is_noticed_though_the_archive_is_whole(tmp_path: Path) ->
         checkpoint.load(path)
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"resume/rows": np.arange(5)},
+        {"resume/order": np.arange(5)[None]},
+        {"resume/order": np.arange(5).view(np.float64)},
+        {"resume/order": np.arange(5).astype(">i8").byteswap()},
+    ],
+)
+def test_the_same_bytes_of_another_name_shape_or_dtype_are_noticed(
+    tmp_path: Path, other: dict[str, np.ndarray]
+) -> None:
+    path = tmp_path / "a.npz"
+    checkpoint.save(path, small_checkpoint())
+    with np.load(path) as file:
+        arrays = dict(file)
+    digest, order = arrays.pop("digest"), arrays.pop("resume/order")
+    assert next(iter(other.values())).tobytes() == order.tobytes()
+    np.savez(path, **arrays, **other, digest=digest)
+    with pytest.raises(CheckpointError, match="SHA-256"):
+        checkpoint.load(path)
+
+
 def test_a_spoiled_checkpoint_names_the_whole_one_beside_it(tmp_path: Path) -> None:
     last, previous = tmp_path / "last.npz", tmp_path / "previous.npz"
     for step in (1, 2):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import tracemalloc
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,62 +47,215 @@ def finish(training: Training) -> list[EpochResult]:
     return list(training.epochs(lambda progress: None))
 
 
-def reference_losses(training: Training, steps: int) -> list[float]:
-    """The note's network trained by plain SGD, written anew: no buffers, no views, float64."""
-    split, order = training.dataset.splits["train"], training.train_loader.sampler.order.copy()
-    P = {name: view.copy() for name, view in training.model.network.named_params.items()}
-    rng = np.random.default_rng()
-    rng.bit_generator.state = training.streams["order"].bit_generator.state
-    pixels = split.images[split.rows] / 255
-    planes = pixels.reshape(-1, 3, 1024)
-    mean, std = planes.mean(axis=(0, 2)), planes.std(axis=(0, 2))
-    losses = []
-    while True:
-        rng.shuffle(order)
-        for at in range(0, len(order), 128):
-            rows = order[at : at + 128]
-            images = split.images[rows].reshape(-1, 3, 1024) / 255
-            x = ((images - mean[:, None]) / std[:, None]).reshape(len(rows), 3072)
-            y = np.zeros((len(rows), 10))
-            y[np.arange(len(rows)), split.labels[rows]] = 1
-            z = 1 / (1 + np.exp(-(x @ P["W1"] + P["b1"])))
-            yhat = 1 / (1 + np.exp(-(z @ P["W2"] + P["b2"])))
-            losses.append(-(y * np.log(yhat) + (1 - y) * np.log(1 - yhat)).sum() / len(rows))
-            if len(losses) == steps:
-                return losses
-            back2 = (yhat - y) / len(rows)
-            back1 = back2 @ P["W2"].T * z * (1 - z)
-            for name, gradient in [
-                ("W1", x.T @ back1),
-                ("b1", back1.sum(axis=0)),
-                ("W2", z.T @ back2),
-                ("b2", back2.sum(axis=0)),
-            ]:
-                P[name] = P[name] - 0.1 * gradient
+def logistic(t: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-t))
 
 
-def step_losses(training: Training, steps: int) -> list[float]:
-    losses: list[float] = []
-    total = 0.0
+def gelu_slope(t: np.ndarray) -> np.ndarray:
+    c, a = np.sqrt(2 / np.pi), 0.044715
+    u = np.tanh(c * (t + a * t**3))
+    return (1 + u) / 2 + t * (1 - u**2) * c * (1 + 3 * a * t**2) / 2
+
+
+# Each activation with its derivative, and each loss with the predictions it makes of logits.
+ACTIVATIONS = {
+    "sigmoid": (logistic, lambda t: logistic(t) * (1 - logistic(t))),
+    "tanh": (np.tanh, lambda t: 1 / np.cosh(t) ** 2),
+    "relu": (lambda t: np.where(t > 0, t, 0), lambda t: (t > 0) * 1.0),
+    "gelu": (
+        lambda t: t * logistic(2 * np.sqrt(2 / np.pi) * (t + 0.044715 * t**3)),
+        gelu_slope,
+    ),
+}
+LOSSES = {
+    "sigmoid_cross_entropy": (
+        logistic,
+        lambda p, y: -np.log(np.where(y == 1, p, 1 - p)).sum(),
+        lambda p, y: p - y,
+    ),
+    "squared_error": (
+        logistic,
+        lambda p, y: ((p - y) ** 2).sum() / 2,
+        lambda p, y: (p - y) * p * (1 - p),
+    ),
+    "softmax_cross_entropy": (
+        lambda t: np.exp(t) / np.exp(t).sum(axis=1)[:, None],
+        lambda p, y: -np.log(p[y == 1]).sum(),
+        lambda p, y: p - y,
+    ),
+}
+SCHEDULES = {
+    "constant": {},
+    "cosine": {"warmup_epochs": 1.5},
+    "step": {"warmup_epochs": 0.5, "step_every": 1.5, "step_factor": 0.5},
+}
+OPTIMIZERS = {
+    "sgd": {"name": "sgd", "learning_rate": 0.005},
+    "momentum": {"name": "sgd", "learning_rate": 0.002, "momentum": 0.8},
+    "nesterov": {"name": "sgd", "learning_rate": 0.002, "momentum": 0.8, "nesterov": True},
+    "adamw": {
+        "name": "adamw",
+        "learning_rate": 0.001,
+        "beta1": 0.8,
+        "beta2": 0.95,
+        "epsilon": 1e-3,
+    },
+}
+
+
+class Reference:
+    """Training written anew: whole arrays in float64, no buffers, no views, nothing of mlpcli."""
+
+    def __init__(self, training: Training) -> None:
+        self.options = training.config
+        self.splits = training.dataset.splits
+        weights, self.rng, _ = np.random.default_rng(self.options.seed).spawn(3)
+        sizes = (3072, *self.options.model.hidden, 10)
+        self.W, self.b = [], []
+        for D, H in itertools.pairwise(sizes):
+            self.W.append(weights.uniform(-1, 1, (D, H)) * (6 / (D + H)) ** 0.5)
+            self.b.append(np.zeros(H))
+        self.moments = [(0 * p, 0 * p) for p in (*self.W, *self.b)]
+        self.step, self.order = 0, self.splits["train"].rows.copy()
+        pixels = self.splits["train"].images[self.order].reshape(-1, 3, 1024) / 255
+        self.mean, self.std = pixels.mean(axis=(0, 2)), pixels.std(axis=(0, 2))
+
+    def batch(self, split: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        images, labels = self.splits[split].images[rows], self.splits[split].labels[rows]
+        planes = images.reshape(-1, 3, 1024) / 255
+        X = (planes - self.mean[:, None]) / self.std[:, None]
+        return X.reshape(-1, 3072), (labels[:, None] == np.arange(10)) * 1.0
+
+    def rate(self) -> float:
+        schedule, options = self.options.schedule, self.options.optimizer
+        epoch = self.step / np.ceil(len(self.order) / self.options.training.batch_size)
+        warmup, factor = schedule.warmup_epochs, 1.0
+        if epoch < warmup:
+            factor = epoch / warmup
+        elif schedule.name == "cosine":
+            done = (epoch - warmup) / (self.options.training.epochs - warmup)
+            factor = np.cos(np.pi / 2 * done) ** 2
+        elif schedule.name == "step":
+            factor = schedule.step_factor ** (epoch // schedule.step_every)
+        return options.learning_rate * factor
+
+    def forward(self, X: np.ndarray, Y: np.ndarray) -> tuple[list[np.ndarray], float, np.ndarray]:
+        """Return the pre-activations of each layer, the loss's sum, the predictions."""
+        act = ACTIVATIONS[self.options.model.activation][0]
+        predictions, value, _ = LOSSES[self.options.loss]
+        T = [X @ self.W[0] + self.b[0]]
+        for W, b in zip(self.W[1:], self.b[1:], strict=True):
+            T.append(act(T[-1]) @ W + b)
+        P = predictions(T[-1])
+        return T, value(P, Y), P
+
+    def update(self, X: np.ndarray, Y: np.ndarray) -> None:
+        act, slope = ACTIVATIONS[self.options.model.activation]
+        T, _, P = self.forward(X, Y)
+        G = LOSSES[self.options.loss][2](P, Y) / len(X)
+        dW, db = [], []
+        for i in reversed(range(len(self.W))):
+            inputs = act(T[i - 1]) if i else X
+            dW.insert(0, inputs.T @ G)
+            db.insert(0, G.sum(axis=0))
+            if i:
+                G = G @ self.W[i].T * slope(T[i - 1])
+        rate, options = self.rate(), self.options.optimizer
+        self.step += 1
+        moves = [self.move(k, g, rate) for k, g in enumerate((*dW, *db))]
+        kept, L = 1 - rate * options.weight_decay, len(self.W)
+        self.W = [kept * W - move for W, move in zip(self.W, moves[:L], strict=True)]
+        self.b = [b - move for b, move in zip(self.b, moves[L:], strict=True)]
+
+    def move(self, k: int, g: np.ndarray, rate: float) -> np.ndarray:
+        options, (m, s), t = self.options.optimizer, self.moments[k], self.step
+        if options.name == "adamw":
+            m = options.beta1 * m + (1 - options.beta1) * g
+            s = options.beta2 * s + (1 - options.beta2) * g**2
+            self.moments[k] = m, s
+            m, s = m / (1 - options.beta1**t), s / (1 - options.beta2**t)
+            return rate * m / (np.sqrt(s) + options.epsilon)
+        m = options.momentum * m + g
+        self.moments[k] = m, s
+        return rate * (g + options.momentum * m if options.nesterov else m)
+
+    def epochs(self) -> Iterator[tuple[list[float], dict[str, float]]]:
+        """Yield the loss of each batch of an epoch, and what is reported of it."""
+        size = self.options.training.batch_size
+        while True:
+            self.rng.shuffle(self.order)
+            losses, total, correct = [], 0.0, 0
+            for at in range(0, len(self.order), size):
+                X, Y = self.batch("train", self.order[at : at + size])
+                _, value, P = self.forward(X, Y)
+                losses.append(value / len(X))
+                total += value
+                correct += (P.argmax(axis=1) == Y.argmax(axis=1)).sum()
+                rate = self.rate()
+                self.update(X, Y)
+            X, Y = self.batch("val", self.splits["val"].rows)
+            _, value, P = self.forward(X, Y)
+            yield (
+                losses,
+                {
+                    "train_loss": total / len(self.order),
+                    "train_accuracy": correct / len(self.order),
+                    "val_loss": value / len(X),
+                    "val_accuracy": (P.argmax(axis=1) == Y.argmax(axis=1)).mean(),
+                    "learning_rate": rate,
+                },
+            )
+
+
+def followed(training: Training) -> tuple[list[EpochResult], list[list[float]]]:
+    """Train to the end; return what is reported of each epoch, and the losses of its batches."""
+    losses: list[list[float]] = []
+    sums, images = [0.0], [0]
 
     def on_step(progress: Progress) -> None:
-        nonlocal total
-        before = 0.0 if progress.position <= 128 else total
-        size = progress.position % 128 or 128
-        losses.append((progress.loss_sum - before) / size)
-        total = progress.loss_sum
+        if progress.position <= training.config.training.batch_size:
+            losses.append([])
+            sums[0], images[0] = 0.0, 0
+        mean = (progress.loss_sum - sums[0]) / (progress.position - images[0])
+        losses[-1].append(mean)
+        sums[0], images[0] = progress.loss_sum, progress.position
 
-    for _ in training.epochs(on_step):
-        if len(losses) >= steps:
-            break
-    return losses[:steps]
+    return list(training.epochs(on_step)), losses
 
 
-def test_the_first_20_losses_are_those_of_an_independent_implementation(shapes_dir: Path) -> None:
-    sets = ("training.dtype=float64", "training.epochs=10")
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_20_steps_are_those_of_an_independent_implementation(
+    shapes_dir: Path, loss: str, optimizer: str, schedule: str
+) -> None:
+    """Each combination with one of the activations, with weight decay, to the last digits."""
+    chosen = list(SCHEDULES).index(schedule) + list(OPTIMIZERS).index(optimizer)
+    options = {
+        "model.activation": list(ACTIVATIONS)[(chosen + list(LOSSES).index(loss)) % 4],
+        "model.hidden": [6, 5],
+        "loss": loss,
+        "training.dtype": "float64",
+        "training.batch_size": 32,  # 5 steps per epoch, the last of 22 images
+        "training.epochs": 4,
+        "optimizer.weight_decay": 0.5,
+        "schedule.name": schedule,
+    }
+    options |= {f"optimizer.{key}": value for key, value in OPTIMIZERS[optimizer].items()}
+    options |= {f"schedule.{key}": value for key, value in SCHEDULES[schedule].items()}
+    sets = [f"{key}={json.dumps(value)}" for key, value in options.items()]
     training = start(settings(shapes_dir, *sets))
-    expected = reference_losses(training, 20)
-    np.testing.assert_allclose(step_losses(training, 20), expected, rtol=1e-10)
+    reference = Reference(training)
+    epochs = reference.epochs()
+    for results, found in zip(*followed(training), strict=True):
+        losses, expected = next(epochs)
+        np.testing.assert_allclose(found, losses, rtol=1e-12)
+        for name, value in expected.items():
+            assert getattr(results, name) == pytest.approx(value, rel=1e-12), name
+    params = training.model.network.named_params
+    for i, (W, b) in enumerate(zip(reference.W, reference.b, strict=True), start=1):
+        np.testing.assert_allclose(params[f"W{i}"], W, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(params[f"b{i}"], b, rtol=1e-9, atol=1e-12)
 
 
 def test_the_first_20_losses_are_those_of_pytorch(shapes_dir: Path) -> None:
@@ -135,7 +292,8 @@ def test_the_first_20_losses_are_those_of_pytorch(shapes_dir: Path) -> None:
                 P[2] *= 1 - rate * options.weight_decay
             optimizer.step()
             expected.append(loss.item())
-    np.testing.assert_allclose(step_losses(training, 20), expected[:20], rtol=1e-10)
+    losses = np.concatenate(followed(training)[1])
+    np.testing.assert_allclose(losses, expected[:20], rtol=1e-10)
 
 
 def test_a_recorded_curve_is_met(shapes_dir: Path) -> None:
@@ -208,44 +366,83 @@ def test_an_interrupted_epoch_goes_on_to_the_same_bits(shapes_dir: Path) -> None
             assert [getattr(mine, k) for k in kept] == [getattr(theirs, k) for k in kept]
 
 
+@pytest.mark.parametrize("step", range(1, 7))
+def test_a_run_stopped_after_any_step_reports_what_one_that_never_stopped_does(
+    shapes_dir: Path, step: int
+) -> None:
+    """Steps 2, 4 and 6 are those of an epoch's last image, after which its validation is due."""
+    note = settings(shapes_dir, "model.hidden=[8]")
+    own = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "is_best")
+    through = start(note)
+    results = finish(through)
+
+    def stop(progress: Progress) -> None:
+        if progress.step == step:
+            raise KeyboardInterrupt
+
+    stopped = start(note)
+    with pytest.raises(KeyboardInterrupt):
+        list(stopped.epochs(stop))
+    resumed = start(note)
+    resumed.restore(*stopped.state())
+    tail = finish(resumed)
+    for mine, theirs in zip(tail, results[(step - 1) // 2 :], strict=True):
+        assert [getattr(mine, name) for name in own] == [getattr(theirs, name) for name in own]
+    assert resumed.model.network.params.tobytes() == through.model.network.params.tobytes()
+    assert resumed.progress.step == 6
+    assert resumed.progress.images == 450
+
+
 def test_a_state_of_another_network_is_refused(shapes_dir: Path, note: Config) -> None:
     arrays, values = start(settings(shapes_dir, "model.hidden=[8]")).state()
     with pytest.raises(CheckpointError, match="no params of"):
         start(note).restore(arrays, values)
     arrays, values = start(note).state()
     order = arrays["order"]
-    for other in ({}, arrays | {"more": order}, arrays | {"order": order[:-1]}):
-        with pytest.raises(CheckpointError):
+    for other, message in [
+        ({}, "the network alone"),
+        (arrays | {"more": order}, "holds params, order, more, expected params, order"),
+        (arrays | {"order": order[:-1]}, "no order of"),
+        (arrays | {"order": order.astype(np.float64)}, "no order of"),
+        (arrays | {"order": order * 0}, "its order"),
+    ]:
+        with pytest.raises(CheckpointError, match=message):
             start(note).restore(other, values)
-    with pytest.raises(CheckpointError, match="its order"):
-        start(note).restore(arrays | {"order": order * 0}, values)
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "message"),
     [
-        {"progress": {"x": 1}},
-        {"progress": []},
-        {"progress": {"epoch": -1}},
-        {"progress": {"epoch": 1.0}},
-        {"progress": {"epoch": True}},
-        {"progress": {"loss_sum": float("nan")}},
-        {"progress": {"seconds": None}},
-        {"progress": {"best_val_loss": "0"}},
-        {"progress": {"step": 1}},
-        {"progress": {"position": 10**9}},
-        {"progress": {"position": 151, "step": 2}},
-        {"rng": {}},
-        {"rng": 1},
-        {"rng": {"order": {"bit_generator": "PCG64", "state": {"state": 2**300, "inc": -1}}}},
+        ({"progress": {"x": 1}}, "not valid: .*unexpected keyword"),
+        ({"progress": []}, "not valid: "),
+        ({"progress": {"epoch": -1}}, "not valid: epoch is -1"),
+        ({"progress": {"images": -1}}, "not valid: images is -1"),
+        ({"progress": {"epoch": 1.0}}, "not valid: epoch is 1.0"),
+        ({"progress": {"epoch": True}}, "not valid: epoch is True"),
+        ({"progress": {"correct": None}}, "not valid: correct is None"),
+        ({"progress": {"loss_sum": float("nan")}}, "not valid: loss_sum is nan"),
+        ({"progress": {"best_val_loss": float("inf")}}, "not valid: best_val_loss is inf"),
+        ({"progress": {"loss_sum": 1}}, "not valid: loss_sum is 1"),
+        ({"progress": {"seconds": None}}, "not valid: seconds is None"),
+        ({"progress": {"best_val_loss": "0"}}, "not valid: best_val_loss is '0'"),
+        ({"progress": {"step": 1}}, "step 1 is not one of epoch 1"),
+        ({"progress": {"epoch": 2, "step": 2}}, "step 2 is not one of epoch 3"),
+        ({"progress": {"position": 10**9}}, "step 0 is not one of epoch 1"),
+        ({"progress": {"position": 151, "step": 2}}, "step 2 is not one of epoch 1"),
+        ({"rng": {}}, "not valid: 'order'"),
+        ({"rng": 1}, "not valid: "),
+        (
+            {"rng": {"order": {"bit_generator": "PCG64", "state": {"state": 2**300, "inc": -1}}}},
+            "not valid: ",
+        ),
     ],
 )
 def test_a_state_that_no_training_was_ever_in_is_refused(
-    note: Config, changes: dict[str, object]
+    note: Config, changes: dict[str, object], message: str
 ) -> None:
     training = start(note)
     arrays, values = training.state()
-    with pytest.raises(CheckpointError, match=r"not valid|is not one of epoch"):
+    with pytest.raises(CheckpointError, match=message):
         training.restore(arrays, values | changes)
     training.restore(arrays, values)
 
@@ -266,15 +463,94 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(shapes_dir: Path
 
 
 def test_patience_ends_training_early(shapes_dir: Path) -> None:
-    sets = ("training.epochs=50", "training.patience=2", "optimizer.learning_rate=1e-12")
-    results = finish(start(settings(shapes_dir, *sets)))
+    sets = ("training.epochs=50", "training.patience=2")
+    results = finish(start(settings(shapes_dir, *sets, "optimizer.learning_rate=1e-12")))
     assert [result.epoch for result in results] == [1, 2, 3]
+    training = start(settings(shapes_dir, *sets, "model.hidden=[16]"))
+    results = finish(training)
+    assert 1 < training.progress.best_epoch == results[-1].epoch - 2
 
 
-def test_divergence_names_its_place(shapes_dir: Path) -> None:
-    sets = ("optimizer.learning_rate=1e30", "loss=softmax_cross_entropy", "model.activation=relu")
-    with pytest.raises(DivergedError, match=r"epoch 1, step \d, learning rate 1e\+30"):
-        finish(start(settings(shapes_dir, *sets)))
+@pytest.mark.parametrize(
+    ("sets", "message"),
+    [
+        (
+            ("optimizer.learning_rate=1e30", "data.val_size=0"),
+            r"the loss is nan at .* 9\.33013e\+29$",
+        ),
+        (
+            ("optimizer.learning_rate=1e30", "training.batch_size=150"),
+            r"the validation loss is nan at .* 1e\+30$",
+        ),
+        (
+            ("optimizer.learning_rate=1e39", "data.val_size=0", "training.batch_size=200"),
+            r"a parameter is not finite at .* 1e\+39$",
+        ),
+    ],
+)
+def test_divergence_names_its_kind_and_its_place(
+    shapes_dir: Path, sets: tuple[str, ...], message: str
+) -> None:
+    own = ("loss=softmax_cross_entropy", "model.activation=relu", "schedule.name=cosine")
+    with pytest.raises(DivergedError, match=message) as caught:
+        finish(start(settings(shapes_dir, *own, *sets)))
+    assert " at epoch 1, step 2, learning rate " in str(caught.value)
+
+
+def test_time_is_that_of_steps_and_of_whole_epochs(
+    shapes_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that moves on by a second each time it is read: once per step, twice besides."""
+    ticks = itertools.count(100.0)
+    monkeypatch.setattr("mlpcli.training.trainer.time.perf_counter", lambda: next(ticks))
+    training = start(settings(shapes_dir, "model.hidden=[4]"))
+    for result in training.epochs(lambda progress: None):
+        assert (result.images_per_second, result.seconds) == (75, 3)
+    assert training.progress.seconds == 9
+
+
+def test_weights_that_overflow_on_pixels_are_not_given(shapes_dir: Path) -> None:
+    """Even if a single one does: a weight, or a bias, of finite weights on features."""
+    training = start(settings(shapes_dir, name="momentum"))
+    W = training.model.network.named_params["W1"]
+    shift = training.features.shift
+    W[:2, 0] = 3e38, -3e38 * shift[0] / shift[1]
+    first = np.argmax(np.abs(W[:, 0]))
+    W[:, 0] *= 3e38 / np.abs(W[first, 0])
+    with pytest.raises(DivergedError, match="the weights on pixels are not finite"):
+        training.pixel_params()
+    W[:, 0] = 1e37
+    with pytest.raises(DivergedError, match="the weights on pixels are not finite"):
+        training.pixel_params()
+
+
+def test_the_best_epoch_is_the_first_of_the_highest_validation_accuracy(note: Config) -> None:
+    """Its own losses are kept, whatever follows."""
+    own = replace(note, training=replace(note.training, epochs=12))
+    training, best = start(own), None
+    for result in training.epochs(lambda progress: None):
+        assert result.is_best == (best is None or result.val_accuracy > best.val_accuracy)
+        best = result if result.is_best else best
+        progress = training.progress
+        assert progress.best_epoch == best.epoch
+        assert progress.best_val_accuracy == best.val_accuracy
+        assert progress.best_val_loss == best.val_loss
+        assert progress.best_train_loss == best.train_loss
+    assert 1 < best.epoch < 12, "or the test shows nothing"
+
+
+def test_validation_sees_images_as_they_are(shapes_dir: Path) -> None:
+    """Neither flipped nor mapped nor with inputs dropped, whatever training does to its own."""
+    augmented = ("augment.flips=true", "augment.shift=4", "augment.input_dropout=0.5")
+    training = start(settings(shapes_dir, *augmented, "training.dtype=float64", name="fast"))
+    val = training.dataset.splits["val"]
+    images, labels = val.images[val.rows] / 255, val.labels[val.rows]
+    for result in training.epochs(lambda progress: None):
+        P = training.pixel_params()
+        t = logistic(images @ P["W1"] + P["b1"]) @ P["W2"] + P["b2"]
+        signed = np.where(np.arange(10) == labels[:, None], -t, t)
+        assert result.val_loss == pytest.approx(np.log1p(np.exp(signed)).sum() / 50, rel=1e-5)
+        assert result.val_accuracy == (t.argmax(axis=1) == labels).mean()
 
 
 def test_without_a_val_split_the_last_epoch_is_the_best(shapes_dir: Path) -> None:

@@ -62,9 +62,9 @@ def test_softmax_cross_entropy_is_minus_the_log_of_its_share(
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("size", [20.0, 1e4])
 def test_far_logits_give_finite_losses_and_gradients(name: str, dtype: type, size: float) -> None:
-    T = np.array([[size, -size], [-size, size]], dtype)
-    Y = one_hot([0, 0], 2, dtype)
-    loss = LOSSES[name](2, 2, dtype)
+    T = np.array([[size, -size], [-size, size], [-size, -size]], dtype)
+    Y = one_hot([0, 0, 0], 2, dtype)
+    loss = LOSSES[name](3, 2, dtype)
     value, gradient = loss.forward(T, Y), loss.backward(T, Y).copy()
     assert math.isfinite(value)
     assert value > 0

@@ -41,7 +41,7 @@ CENTRAL_ENTRIES = 8  # of these, by central differences too, which are weaker an
 COMPLEX_TOLERANCE = 1e-12
 CENTRAL_TOLERANCE = 1e-6
 DTYPE_TOLERANCE = {"float32": 2e-6, "float64": 1e-12}
-ROUNDINGS = 8  # how far a right gradient may be off, in units of its estimated rounding error
+ROUNDINGS = 16  # how far a right gradient may be off, in units of its estimated rounding error
 CONCLUSIVE = 1e-2  # a limit above this confirms nothing
 DIRECTIONS = 3  # before a slope below 2 counts: along one, the curvature may vanish by chance
 

@@ -27,7 +27,7 @@ from mlpcli.gradcheck.numerical import (
 from mlpcli.gradcheck.reference import Gradients, forward, rounding
 from mlpcli.nn.model import Model
 
-SHORT = 8  # examples of the short batch, at most
+SHORT = 7  # examples of the short batch, at most: no multiple of what a kernel takes at a time
 REPEATS = 50
 SATURATED = 8.0  # root mean square of each layer's pre-activations at large weights
 
@@ -62,29 +62,37 @@ class Weights:
     ) -> None:
         self.batch, self.rng, dtype = batch, rng, model.network.params.dtype
         self.are_large = are_large
-        if are_large:
-            model = saturated(model, batch[0])
         in_complex, self.model, self.training_model = (
             model.in_dtype(dtype, model.batch_size) for dtype in (np.complex128, np.float64, dtype)
         )
         self.in_complex = in_complex
-        for copy in (self.model, self.training_model):
+        for copy in (self.model, self.training_model, in_complex):
             _fill_buffers(copy)
             if flaw is not None:
                 flaw(copy)
+        if are_large:
+            large, n = saturated(model, batch[0]).network.params, len(batch[0])
+            for copy in (self.model, self.training_model):  # of other weights nothing may be kept
+                _gradients(copy, _rows(batch, n, copy.network.params.dtype), n)
+            for copy in (self.model, self.training_model, in_complex):
+                copy.network.params[...] = large
 
     def passes(self) -> list[Pass]:
-        """Return the passes of the whole batch, of a short one after it, and of the first again."""
+        """Return the passes of the whole batch, of shorter ones after it, and of the first again."""
         n = len(self.batch[0])
         short = min(SHORT, (n + 1) // 2)
         # A pass that changes its inputs changes those of the next one.
         trained, exact = _rows(self.batch, n), _rows(self.batch, n, np.float64)
+        # A kernel may serve the whole batch and short ones, and not a single example.
+        shorter = [short, 1] if short > 1 else [1]
         found = [
             (_gradients(self.model, exact, rows), _gradients(self.training_model, trained, rows))
-            for rows in (n, short, n)
+            for rows in (n, *shorter, n)
         ]
-        whole, part = self._derivatives(n), self._derivatives(short)
-        names = (f"batch of {n}", f"batch of {short} after one of {n}", f"batch of {n} again")
+        whole = self._derivatives(n)
+        parts = [self._derivatives(rows) for rows in shorter]
+        after = [f"batch of {rows} after one of {n}" for rows in shorter]
+        names = (f"batch of {n}", *after, f"batch of {n} again")
         return [
             Pass(
                 name + (", large weights" if self.are_large else ""),
@@ -95,7 +103,7 @@ class Weights:
                 crosses_kinks=not same_units(units, training_units),
             )
             for name, derivatives, ((gradients, units), (in_training_dtype, training_units)) in zip(
-                names, (whole, part, whole), found, strict=True
+                names, (whole, *parts, whole), found, strict=True
             )
         ]
 
@@ -143,13 +151,13 @@ def saturated(model: Model, X: NDArray[Any]) -> Model:
 
 
 def _rows(batch: Batch, rows: int, dtype: Any = None) -> Batch:
-    X, Y = (array[:rows].astype(dtype or array.dtype) for array in batch)
+    X, Y = (array[-rows:].astype(dtype or array.dtype) for array in batch)
     return X, Y
 
 
 def _gradients(model: Model, batch: Batch, rows: int) -> tuple[Gradients, Active]:
-    """Return float64 copies of the gradients of the first rows, and the active ReLU units."""
-    X, Y = (array[:rows] for array in batch)
+    """Return float64 copies of the gradients of the last rows, and the active ReLU units."""
+    X, Y = (array[-rows:] for array in batch)
     T = model.forward(X)
     units = active_units(model)
     model.backward(T, Y)

@@ -82,7 +82,7 @@ SHARED = {
             "A += G\n        return (A.sum() / n).item()": "A += G\n        return A.mean().item()",
             "G /= len(T)  # G = (Ŷ − Y)/n: equation (8)": "G /= T.size",
         },
-        f"{NOTE}::test_the_notes_column_of_dW1",
+        f"{NOTE}::test_s11_ten_classes",
     ),
     "squared error without ½": (
         "nn/losses.py",
@@ -102,7 +102,7 @@ SHARED = {
     "softmax shifted by the batch's maximum": (
         "nn/losses.py",
         {"np.max(T.real, axis=1, keepdims=True, out=row)": "row[...] = T.real.max()"},
-        f"{LOSS}::test_far_logits_give_finite_losses_and_gradients",
+        f"{LOSS}::test_softmax_shifts_each_row_by_its_own_maximum",
     ),
     "a digit of GELU's constant missing": (
         "nn/activations.py",

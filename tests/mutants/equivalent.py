@@ -31,6 +31,8 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         'X /= np.take(self._signs, flipped, axis=0, out=self._S[:n], mode="clip")': (
             "the signs are ±1"
         ),
+        "self._signs = np.stack([np.ones(features.size), features.parity]).astype(dtype)  →  "
+        "self._signs = np.stack([np.ones(features.size), features.parity])": "±1 is exact",
         "constant = variance < 1e-12  →  constant = variance < 2e-12": _NO_SUCH_VARIANCE,
         "constant = variance < 1e-12  →  constant = variance <= 1e-12": _NO_SUCH_VARIANCE,
         "right = (lines[:, ::-1] * parity).astype(lines.dtype)  →  "

@@ -66,7 +66,7 @@ def gradcheck(
 
     Each tensor's gradient is compared with the complex step, with central differences and by the
     slope of the Taylor remainder, and in the training dtype with float64, on images of the
-    configured data: a batch of the configured size, a short one, and the first again. Exits with 3
+    configured data: a batch of the configured size, shorter ones, and the first again. Exits with 3
     if one is wrong, and with 8 if one is inconclusive. Inputs, augmentation, optimizer, schedule
     and the value of the loss are no part of a gradient.
 

@@ -1,7 +1,7 @@
 """Backward passes of a model, in float64 and in the training dtype, and what they are held against.
 
 The copies of the model have buffers of its own batch size, full of NaN at first. They see a whole
-batch, then a short one, then the first again: what is left of an earlier batch must not show.
+batch, then shorter ones, then the first again: what is left of an earlier batch must not show.
 """
 
 from __future__ import annotations
@@ -78,13 +78,12 @@ class Weights:
                 copy.network.params[...] = large
 
     def passes(self) -> list[Pass]:
-        """Return the passes of the whole batch, of shorter ones after it, and of the first again."""
+        """Return the passes of the whole batch, of shorter ones after it, of the first again."""
         n = len(self.batch[0])
         short = min(SHORT, (n + 1) // 2)
+        shorter = [short, 1] if short > 1 else [1]
         # A pass that changes its inputs changes those of the next one.
         trained, exact = _rows(self.batch, n), _rows(self.batch, n, np.float64)
-        # A kernel may serve the whole batch and short ones, and not a single example.
-        shorter = [short, 1] if short > 1 else [1]
         found = [
             (_gradients(self.model, exact, rows), _gradients(self.training_model, trained, rows))
             for rows in (n, *shorter, n)

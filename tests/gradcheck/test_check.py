@@ -276,8 +276,8 @@ def test_what_is_wrong_in_one_kind_of_batch_is_said() -> None:
     found = wrong(report(after_backward(by_buffer), batch=20))
     assert found == dict.fromkeys(
         EVERYWHERE,
-        "a factor 8/20: divided by the buffer's examples, not the batch's "
-        "(batch of 8 after one of 20)",
+        "a factor 7/20: divided by the buffer's examples, not the batch's "
+        "(batch of 7 after one of 20)",
     )
 
 

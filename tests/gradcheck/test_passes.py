@@ -29,19 +29,21 @@ def weights(flaw: object = None, **options: object) -> Weights:
     return Weights(model, batch, rng, flaw, are_large=are_large)  # type: ignore[arg-type]
 
 
-def test_a_whole_batch_a_short_one_and_the_first_again() -> None:
+def test_a_whole_batch_shorter_ones_and_the_first_again() -> None:
     model, (X, Y) = model_and_batch()
     exact = model.in_dtype(np.float64, 32)
     passes = weights().passes()
     assert [p.batch for p in passes] == [
         "batch of 20",
-        "batch of 8 after one of 20",
+        "batch of 7 after one of 20",
+        "batch of 1 after one of 20",
         "batch of 20 again",
     ]
     assert not any(p.is_saturated or p.crosses_kinks for p in passes)
-    for p, rows in zip(passes, (20, 8, 20), strict=True):
-        exact.backward(exact.forward(X[:rows].astype(np.float64)), Y[:rows].astype(np.float64))
-        model.backward(model.forward(X[:rows]), Y[:rows])
+    for p, rows in zip(passes, (20, 7, 1, 20), strict=True):
+        x, y = X[-rows:], Y[-rows:]
+        exact.backward(exact.forward(x.astype(np.float64)), y.astype(np.float64))
+        model.backward(model.forward(x), y)
         assert p.derivatives.X.shape == (rows, 6)
         for name, gradient in exact.network.named_grads.items():
             np.testing.assert_allclose(p.gradients[name], gradient, rtol=1e-12, atol=1e-16)
@@ -52,10 +54,13 @@ def test_a_whole_batch_a_short_one_and_the_first_again() -> None:
         assert p.rounding() is p.rounding()
 
 
-@pytest.mark.parametrize(("n", "short"), [(1, 1), (2, 1), (5, 3), (15, 8), (16, 8)])
-def test_the_short_batch_is_shorter_where_it_can_be(n: int, short: int) -> None:
-    _, second, _ = weights(n=n).passes()
-    assert len(second.derivatives.X) == short
+@pytest.mark.parametrize(
+    ("n", "shorter"), [(1, [1]), (2, [1]), (3, [2, 1]), (12, [6, 1]), (13, [7, 1]), (20, [7, 1])]
+)
+def test_short_batches_are_shorter_where_they_can_be(n: int, shorter: list[int]) -> None:
+    first, *middle, last = weights(n=n).passes()
+    assert [len(p.derivatives.X) for p in middle] == shorter
+    assert len(first.derivatives.X) == len(last.derivatives.X) == n
 
 
 def test_all_memory_but_the_parameters_is_nan_at_first() -> None:
@@ -75,7 +80,7 @@ def test_all_memory_but_the_parameters_is_nan_at_first() -> None:
         seen.append(model)
 
     weights(flaw)
-    assert [model.network.params.dtype for model in seen] == [np.float64, np.float32]
+    assert [m.network.params.dtype for m in seen] == [np.float64, np.float32, np.complex128]
 
 
 def test_a_pass_that_changes_its_inputs_changes_those_of_the_next() -> None:
@@ -90,7 +95,7 @@ def test_a_pass_that_changes_its_inputs_changes_those_of_the_next() -> None:
 
         layer.backward = backward  # type: ignore[method-assign]
 
-    first, _, again = weights(flaw).passes()
+    first, *_, again = weights(flaw).passes()
     for gradients in ("gradients", "in_training_dtype"):
         assert not np.allclose(getattr(first, gradients)["W1"], getattr(again, gradients)["W1"])
     assert first.derivatives.X.max() < 7
@@ -117,7 +122,7 @@ def test_what_is_furthest_from_the_first_of_many_passes_is_kept() -> None:
     flawed = weights(flaw)
     first = flawed.passes()[0].in_training_dtype
     furthest = flawed.repeated(first)
-    assert calls == 3 + REPEATS
+    assert calls == 4 + REPEATS
     np.testing.assert_allclose(furthest["W1"][0], 3 * first["W1"][0], rtol=1e-6)
     np.testing.assert_array_equal(furthest["W1"][1:], first["W1"][1:])
     assert np.isnan(furthest["b1"]).all()
@@ -150,7 +155,10 @@ def test_large_weights_saturate_units_and_predictions() -> None:
         np.testing.assert_allclose(
             np.concatenate([r.ravel() for r in ratios]), ratios[1][0], rtol=1e-5
         )
-    passes = weights(are_large=True).passes()
+    own = weights(are_large=True)
+    for copy in (own.model, own.training_model, own.in_complex):
+        np.testing.assert_allclose(copy.network.params, large.network.params, rtol=1e-6)
+    passes = own.passes()
     assert all(p.is_saturated and p.batch.endswith(", large weights") for p in passes)
     model.network.params[...] = 0
     assert not saturated(model, X).network.params.any()

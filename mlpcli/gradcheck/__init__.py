@@ -1,4 +1,4 @@
-"""The gradient check: it knows the mathematics and the data, no run and no file."""
+"""The gradient check and the derivation: they know the mathematics and the data, no run."""
 
 # The flaws that can be injected, by the names of their functions in flaws.py.
 FLAWS = (

@@ -101,6 +101,18 @@ def test_a_difference_across_a_kink_is_told() -> None:
     assert not same_units([units, units], [units, ~units])
 
 
+def test_the_taylor_slope_looks_at_no_step_across_a_kink() -> None:
+    """Beyond the kink even a right gradient leaves a remainder in proportion to the step."""
+    found, _ = derivatives("relu")
+    W, b = (found.model.network.named_params[name] for name in ("W1", "b1"))
+    W[...], b[...] = 0, [1e-13, 1, 2, 3]
+    at_kink = Derivatives(found.model, found.complex_model, found.X, found.Y)
+    found.model.backward(found.model.forward(found.X), found.Y)
+    gradient = found.model.network.named_grads["b1"].copy()
+    assert abs(gradient[0]) > 1e-3
+    assert at_kink.taylor_slope("b1", gradient, [np.array([-1.0, 0, 0, 0])]) is None
+
+
 def test_the_taylor_slope_is_2_for_a_right_gradient_and_1_for_a_wrong_one() -> None:
     found, gradients = derivatives()
     for name, gradient in gradients.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -29,6 +30,12 @@ Without = Callable[[str], dict[str, str]]
 BIN = Path(os.environ.get("MLPCLI_BIN") or Path(sys.executable).parent)
 COMMAND = [BIN / "mlpcli"] if "MLPCLI_BIN" in os.environ else [sys.executable, "-m", "mlpcli"]
 REAL_DATA_DIR = os.environ.get("MLPCLI_DATA_DIR")
+
+
+def pytest_configure() -> None:
+    """A shell starts what it runs in the background with Ctrl-C ignored; the tests need it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

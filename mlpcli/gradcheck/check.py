@@ -387,7 +387,8 @@ def _verdict(
     most = rounding()
     if scale == 0:
         return Comparison(None if most else 0.0, tolerance, None if most else True, batch)
-    limit = tolerance + ratio(most, scale)
+    # Where the scale is NaN no rounding excuses the difference.
+    limit = tolerance if math.isnan(scale) else tolerance + ratio(most, scale)
     passed = False if relative > limit else True if limit <= CONCLUSIVE else None
     return Comparison(relative, limit, passed, batch)
 

@@ -18,6 +18,39 @@ from mlpcli.gradcheck.check import check
 from mlpcli.nn.activations import ACTIVATIONS
 from mlpcli.nn.losses import LOSSES
 
+# The bugs that eight images at small weights do not show. The others are tried by `make slow`.
+SUBTLE = (
+    "divided_by_buffer_size",
+    "divided_by_first_batch_size",
+    "no_error_after_row_64",
+    "no_error_of_classes_after_the_first_images",
+    "images_of_one_class_count_twice",
+    "no_error_at_far_logits",
+    "clipped_errors",
+    "softmax_of_clipped_logits",
+    "no_derivative_where_saturated",
+    "derivative_kept_by_batch_size",
+    "bias_sum_over_the_buffer",
+    "rest_of_eight_missing",
+    "last_chunk_alone",
+    "batch_of_one",
+    "gradient_added_up_over_batches",
+    "gradient_of_the_batch_before",
+    "gradient_of_the_first_batch",
+    "inputs_of_the_batch_before",
+    "not_a_number_in_float32",
+    "factor_in_float32",
+    "mantissa_of_13_bits",
+    "race",
+    "weights_kept_from_the_first_batch",
+    "loss_divided_by_buffer_size",
+    "loss_of_clipped_logits",
+)
+
+
+def slow_unless(fast: bool, value: object) -> object:
+    return pytest.param(value, marks=[] if fast else pytest.mark.slow)
+
 
 def settings(shapes_dir: Path, *sets: str) -> Config:
     """The note's configuration, with 30 inputs and 24 hidden units, and 150 images: 128 and 22."""
@@ -42,7 +75,7 @@ def _features_fitted_once(monkeypatch: pytest.MonkeyPatch, fitted: features.Feat
     monkeypatch.setattr(features, "fit", lambda config, split: fitted)
 
 
-@pytest.mark.parametrize("name", BUGS)
+@pytest.mark.parametrize("name", [slow_unless(name in SUBTLE, name) for name in BUGS])
 def test_a_bug_is_refuted_where_it_is(name: str, shapes_dir: Path, dataset: Dataset) -> None:
     bug = BUGS[name]
     report = check(settings(shapes_dir, *bug.sets), dataset, flaw=bug.change)
@@ -53,7 +86,7 @@ def test_a_bug_is_refuted_where_it_is(name: str, shapes_dir: Path, dataset: Data
     assert all(tensor.failures and tensor.reason for tensor in refuted.values())
 
 
-def right_settings() -> list[tuple[str, ...]]:
+def right_settings() -> list[object]:
     """Every activation, loss, dtype and depth, each combination at a seed of its own."""
     depths = ["[24]", "[24,24]", "[24,24,24]", "[24,24,24,24]"]
     networks = [(f"model.hidden={h}", f"model.activation={a}") for h in depths for a in ACTIVATIONS]
@@ -61,7 +94,9 @@ def right_settings() -> list[tuple[str, ...]]:
         [("model.hidden=[]",), *networks], LOSSES, ["float32", "float64"]
     )
     return [
-        (*network, f"loss={loss}", f"training.dtype={dtype}", f"seed={seed}")
+        slow_unless(
+            seed % 6 == 0, (*network, f"loss={loss}", f"training.dtype={dtype}", f"seed={seed}")
+        )
         for seed, (network, loss, dtype) in enumerate(combinations)
     ]
 

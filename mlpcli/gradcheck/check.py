@@ -164,7 +164,8 @@ def check(
     """
     rng = np.random.default_rng(config.seed)
     train, classes = dataset.splits["train"], len(dataset.label_names)
-    batch_size, dtype = config.training.batch_size, np.dtype(config.training.dtype)
+    batch_size = max(config.training.batch_size, classes)  # with fewer, a class would be missing
+    dtype = np.dtype(config.training.dtype)
     rows = _rows_of_every_class(train, batch_size, rng)
     status("fitting the features")
     fitted = features.PLAIN if on_pixels else features.fit(config.features, train)

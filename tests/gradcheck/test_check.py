@@ -317,3 +317,15 @@ def test_what_is_wrong_in_the_training_dtype_alone_is_said() -> None:
         "b2": "right in float64: the arithmetic of the training dtype is at fault"
     }
     assert found.tensors[3].failures == ("training dtype",)
+
+
+def test_a_batch_holds_every_class_even_if_the_configured_one_cannot(shapes_dir: Path) -> None:
+    sets = (f"data.dir={shapes_dir}", "data.val_size=50", "training.batch_size=1")
+    own = config.load(SHIPPED[0].parent / "logistic.yaml", sets)
+
+    def one_class_twice(model: Model) -> None:
+        right = model.criterion.backward
+        model.criterion.backward = lambda T, Y: right(T, Y) * (1 + Y[:, 7:8])
+
+    found = check(own, load_train_val(own.data), flaw=one_class_twice)
+    assert set(wrong(found)) == {"W1", "b1"}

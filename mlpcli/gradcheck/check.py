@@ -213,7 +213,7 @@ def check_model(
     status("taking the gradients")
     weights = Weights(model, (X, Y), rng, flaw)
     passes = weights.passes()
-    repeated = weights.repeated(passes[0].in_training_dtype)
+    repeated = weights.repeated(passes[1])  # a short one, for its time
     passes += Weights(model, (X, Y), rng, flaw, are_large=True).passes()
     checker = _Checker(model, passes, repeated, rng)
     names, tensors = list(model.network.named_params), []
@@ -322,10 +322,9 @@ class _Checker:
 
     def _repeated(self, name: str) -> Comparison:
         """Compare the gradient in the training dtype with the same, computed again."""
-        p = self.passes[0]
-        a, b = p.in_training_dtype[name], self.repeated[name]
-        rounding = self._rounding(p, name, self.dtype)
-        return _compare(a, b, DTYPE_TOLERANCE[str(self.dtype)], rounding, p.batch)
+        a, b = self.short.in_training_dtype[name], self.repeated[name]
+        rounding = self._rounding(self.short, name, self.dtype)
+        return _compare(a, b, DTYPE_TOLERANCE[str(self.dtype)], rounding, self.short.batch)
 
     def _together(self, found: list[Comparison]) -> Comparison:
         """Return the first that failed; else the one nearest its limit.

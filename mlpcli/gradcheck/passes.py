@@ -111,11 +111,12 @@ class Weights:
         derivatives = Derivatives(self.model, self.in_complex, X, Y)
         return derivatives, functools.cache(partial(rounding, self.model, X, Y, self.rng))
 
-    def repeated(self, first: Gradients) -> Gradients:
-        """Return, of many passes in the training dtype, the gradients furthest from the first."""
-        model, furthest, errors = self.training_model, dict(first), dict.fromkeys(first, 0.0)
+    def repeated(self, p: Pass) -> Gradients:
+        """Repeat a pass in the training dtype: return the gradients that are furthest from it."""
+        model, (X, Y) = self.training_model, _rows(self.batch, len(p.derivatives.X))
+        first = p.in_training_dtype
+        furthest, errors = dict(first), dict.fromkeys(first, 0.0)
         for _ in range(REPEATS):
-            X, Y = self.batch
             model.backward(model.forward(X), Y)
             for name, gradient in model.network.named_grads.items():
                 if not np.array_equal(gradient, first[name]):

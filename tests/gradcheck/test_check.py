@@ -290,7 +290,8 @@ def test_a_gradient_that_differs_now_and_then_is_wrong() -> None:
             model.network.named_grads["W1"][0] *= 1.001
 
     found = report(after_backward(race))
-    assert wrong(found) == {"W1": "one of 50 gradients of a batch differs"}
+    place = "(batch of 4 after one of 8)"
+    assert wrong(found) == {"W1": f"one of 50 gradients of a batch differs {place}"}
     assert found.tensors[0].failures == ("repeated",)
 
 

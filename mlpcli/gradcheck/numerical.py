@@ -130,10 +130,15 @@ def ratio(error: float, scale: float) -> float:
     return error / scale if math.isfinite(error / scale) else math.inf
 
 
+@np.errstate(over="ignore")  # it is then taken otherwise
 def norm(a: Vector) -> float:
     """Return ‖a‖, without overflow or underflow in the squares."""
+    flat = a.ravel()
+    square = float(flat @ flat)
+    if 1e-200 < square < 1e200:
+        return math.sqrt(square)
     largest = np.max(np.abs(a), initial=0.0)
     if largest == 0 or not math.isfinite(largest):
         return largest
-    scaled = a.ravel() / largest
+    scaled = flat / largest
     return largest * math.sqrt(scaled @ scaled)

@@ -20,6 +20,16 @@ DATA_DIR = "MLPCLI_DATA_DIR"  # the environment variable
 LOOK_SECONDS = 0.02  # far longer than `is_locked` has a lock
 
 
+def packaged(name: str) -> Path:
+    """Return a folder of files that come with mlpcli, such as `configs`.
+
+    Installed it is part of the package, as data; in a checkout it stands beside it.
+    """
+    package = Path(__file__).parent
+    inner, beside = package / name, package.parent / name
+    return beside if beside.is_dir() and not inner.is_dir() else inner
+
+
 def data_dir(chosen: str | Path | None) -> Path:
     """Return `chosen`, else $MLPCLI_DATA_DIR, else mlpcli's folder in the user's cache.
 

@@ -20,6 +20,7 @@ from mlpcli.runs.checkpoint import Checkpoint
 ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "configs"
 SWEEP = CONFIGS / "sweep.yaml"  # not one configuration but many
+TINY = ("training.epochs=1", "model.hidden=[4]")
 SHIPPED = sorted(path for path in CONFIGS.glob("*.yaml") if path != SWEEP)
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -122,3 +123,11 @@ def mlpcli(tmp_path: Path) -> Command:
         )
 
     return call
+
+
+@pytest.fixture
+def trained(mlpcli: Command, tmp_path: Path) -> Path:
+    """The folder `runs/smoke-1` of a run of one epoch on the embedded data set."""
+    done = mlpcli("train", "smoke", *TINY)
+    assert done.returncode == 0, done.stderr
+    return tmp_path / "runs" / "smoke-1"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -191,7 +192,8 @@ def _print(report: Report) -> None:
     for t in report.tensors:
         if t.failures:
             click.echo(f"{t.name} is wrong by {', '.join(t.failures)}")
-            click.echo(f"  likely reason: {t.reason}")
+            reason = f"  likely reason: {t.reason}"
+            click.echo(textwrap.fill(reason, 80, subsequent_indent="    "))
 
 
 def _explain(what: str) -> None:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-_PACKAGE = Path(__file__).parents[1]
-# Installed they are part of the package, as data; in a checkout they stand beside it.
-FOLDER = next(
-    (folder for folder in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if folder.is_dir()),
-    _PACKAGE / "configs",
-)
+from mlpcli.files import packaged
+
+FOLDER = packaged("configs")
 
 
 def paths() -> dict[str, Path]:

@@ -10,22 +10,18 @@ import re
 import textwrap
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mlpcli.files import packaged
 from mlpcli.nn.activations import Activation
 from mlpcli.nn.model import Model
 
 WIDTH = 80
 
-_PACKAGE = Path(__file__).parents[1]
-# Installed the page is part of the package, as data; in a checkout it stands beside it.
-PAGE = _PACKAGE / "docs/note.md"
-if not PAGE.exists():
-    PAGE = _PACKAGE.parent / "docs/note.md"
+PAGE = packaged("docs") / "note.md"
 
 _STEP = re.compile(r"^### (S\d+)\. (.+?)\n(.*?)(?=^##|\Z)", re.DOTALL | re.MULTILINE)
 _FORMULA = re.compile(r"^> `([^`]+)`<br>$", re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Backward passes of a model, in float64 and in the training dtype, and what they are held against.
+"""Backward passes of a model, in float64 and in the training dtype, with the loss's derivatives.
 
 The copies of the model have buffers of its own batch size, full of NaN at first. They see a whole
 batch, then shorter ones, then the first again: what is left of an earlier batch must not show.
@@ -24,7 +24,8 @@ from mlpcli.gradcheck.numerical import (
     relative_error,
     same_units,
 )
-from mlpcli.gradcheck.reference import Gradients, forward, rounding
+from mlpcli.gradcheck.reference import Gradients, rounding
+from mlpcli.nn.layers import Dense
 from mlpcli.nn.model import Model
 
 SHORT = 7  # examples of the short batch, at most: no multiple of what a kernel takes at a time
@@ -140,13 +141,14 @@ class Weights:
 def saturated(model: Model, X: NDArray[Any]) -> Model:
     """Return a copy with weights so large that units and predictions on X saturate."""
     large = model.in_dtype(model.network.params.dtype, model.batch_size)
-    network = large.network
-    for i in range(1, len(network.layer_sizes)):
-        T = forward(network, X.astype(np.float64)).T[i - 1]
-        size = norm(T) / math.sqrt(T.size)
-        if math.isfinite(size) and size > 0:
-            network.named_params[f"W{i}"] *= SATURATED / size
-            network.named_params[f"b{i}"] *= SATURATED / size
+    for layer in large.network.layers:
+        X = layer.forward(X)
+        if isinstance(layer, Dense):
+            size = norm(X) / math.sqrt(X.size)
+            if math.isfinite(size) and size > 0:
+                layer.W *= SATURATED / size
+                layer.b *= SATURATED / size
+                X *= SATURATED / size
     return large
 
 

@@ -8,22 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import CONFIGS, Command, untrained
+from conftest import CONFIGS, TINY, Command, untrained
 
 from mlpcli.cifar10.synthetic import LABEL_NAMES
 from mlpcli.config.settings import Config, ModelConfig, SyntheticConfig
 from mlpcli.runs import checkpoint
 
 NOTE = CONFIGS / "note.yaml"
-TINY = ("training.epochs=1", "model.hidden=[4]")
-
-
-@pytest.fixture
-def trained(mlpcli: Command, tmp_path: Path) -> Path:
-    """A run of one epoch on the embedded data set."""
-    done = mlpcli("train", "smoke", *TINY)
-    assert done.returncode == 0, done.stderr
-    return tmp_path / "runs" / "smoke-1"
 
 
 @pytest.fixture

@@ -12,23 +12,13 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from conftest import CONFIGS, Command, Without
+from conftest import CONFIGS, TINY, Command, Without
 from faults.shell import call
 from servers import Sends, serving
 
 from mlpcli.cifar10 import batches
 from mlpcli.cifar10.mirrors import OFFICIAL
 from mlpcli.config import loading
-
-TINY = ("training.epochs=1", "model.hidden=[4]")
-
-
-@pytest.fixture
-def trained(mlpcli: Command, tmp_path: Path) -> Path:
-    """The folder `runs/smoke-1` of a short run."""
-    done = mlpcli("train", "smoke", *TINY)
-    assert done.returncode == 0, done.stderr
-    return tmp_path / "runs" / "smoke-1"
 
 
 def test_a_key_and_its_value_need_no_set(mlpcli: Command, trained: Path) -> None:

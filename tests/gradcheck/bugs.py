@@ -105,7 +105,7 @@ def true_class_counts_twice(model: Model) -> None:
 
 @bug()
 def no_error_at_far_logits(model: Model) -> None:
-    """σ is taken for constant where |t| > 12."""
+    """Ŷ − Y is 0 where |t| > 12."""
     _errors(model, lambda G, T, Y: _zero(G, np.abs(T) > 12))
 
 

@@ -10,7 +10,7 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,6 +18,11 @@ from mlpcli.errors import ConfigError, LockedError, MlpcliError, in_one_line
 
 DATA_DIR = "MLPCLI_DATA_DIR"  # the environment variable
 LOOK_SECONDS = 0.02  # far longer than `is_locked` has a lock
+PATIENCE = 0.5  # seconds in which the holder of a lock should have written its number
+MAX_HOLDER = 300  # bytes: a number, and the name of a host
+ACL = "system.posix_acl_access"  # the extended attribute with who else may read and write a file
+# What a file system answers that does not offer a call: NFS without its lock daemon, Lustre, CIFS.
+NOT_OFFERED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL)
 
 
 def packaged(name: str) -> Path:
@@ -86,84 +91,212 @@ def open_regular(path: Path) -> io.BufferedReader:
     return os.fdopen(descriptor, "rb")
 
 
-@contextlib.contextmanager
-def replacing(path: Path, keep_as: Path | None = None) -> Iterator[IO[bytes]]:
-    """Open a file that takes the place of `path` at the end, and only if nothing was raised.
+def open_own(path: Path) -> io.FileIO:
+    """Open a file to read and write it, made if there is none.
 
-    After a crash at any moment the old file or the new one stands; where `keep_as` is given, what
-    stood at `path` is found there afterwards. Raises MlpcliError where the disk or its permissions
-    do not allow it, and where a device, a pipe or a folder stands; what is there is kept.
+    Raises OSError for what could be somebody else's file by another name: a symbolic link, a file
+    with several names, and whatever is not a regular file.
     """
-    with writing(path):
-        if path.exists() and not path.is_file():  # root could replace /dev/null
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
-    with writing(path), _temporary(path) as temporary:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        if keep_as is not None and path.exists():
-            _name_too(path, keep_as)
-        temporary.replace(path)
-        sync_folder(path.parent)
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags, 0o666)
+    except OSError as error:
+        raise _is_link(path) if error.errno == errno.ELOOP else error from None
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+        os.close(descriptor)
+        what = "a file of several names" if found.st_nlink > 1 else "not a regular file"
+        raise OSError(errno.EINVAL, what, str(path))
+    return io.FileIO(descriptor, "r+")
 
 
-def _name_too(path: Path, other: Path) -> None:
-    """Let `other` stand for what `path` is now; neither is missing at any moment."""
-    with _temporary(other) as temporary:
-        try:
-            temporary.hardlink_to(path)
-        except OSError:  # not every file system has hard links
-            shutil.copyfile(path, temporary)
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-        temporary.replace(other)
+def _is_link(path: Path) -> OSError:
+    return OSError(errno.ELOOP, f"{path.name} is a symbolic link, which is not followed")
 
 
 @contextlib.contextmanager
-def _temporary(path: Path) -> Iterator[Path]:
-    """Yield the path of a temporary file beside `path`, which is removed if still there."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def _opened(folder: Path) -> Iterator[int]:
+    """Open a folder: what is then done in it is done there, whatever its path comes to mean."""
+    if folder.is_symlink():
+        raise _is_link(folder)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        yield temporary
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def remove_stale(folder: Path) -> None:
-    """Remove the temporary files that a killed process left; this one must hold the folder."""
-    for path in folder.glob(".*.tmp"):
-        with contextlib.suppress(OSError):
-            path.unlink()
-
-
-def sync_folder(folder: Path) -> None:
-    """Have the folder's names on disk, as fsync has a file's contents."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
+        yield descriptor
     finally:
         os.close(descriptor)
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def replacing(path: Path, keep_as: Path | None = None) -> Iterator[IO[bytes]]:
+    """Open a file that takes the place of `path` at the end, and only if nothing was raised.
+
+    After a crash at any moment the old file or the new one stands. The new one has the group and
+    the permissions of the old one; where `keep_as` is given, the old one is found by that name in
+    the same folder afterwards. Raises MlpcliError where the disk or its permissions do not allow
+    it, and where a link, a device, a pipe or a folder stands; what is there is kept.
+    """
+    with writing(path), _opened(path.parent) as folder:
+        old = _regular(folder, path)
+        with _temporary(folder) as temporary:
+            with _create(folder, temporary) as file:
+                if old is not None:
+                    _give_access(file.fileno(), path, old)
+                yield file
+                file.flush()
+                _sync(file.fileno())
+            if keep_as is not None and old is not None:
+                _name_too(folder, path.name, keep_as.name)
+            os.replace(temporary, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+            _sync(folder)
+
+
+def _regular(folder: int, path: Path) -> os.stat_result | None:
+    """Return what is known of the regular file `path`, or None if there is nothing.
+
+    Raises OSError where something else stands: root could replace /dev/null.
+    """
+    try:
+        found = os.stat(path.name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    if stat.S_ISLNK(found.st_mode):
+        raise _is_link(path)
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return found
+
+
+def _give_access(file: int, path: Path, old: os.stat_result) -> None:
+    """Let those read and write a new file who may read and write the `old` one at `path`."""
+    new = os.fstat(file)
+    if new.st_uid != old.st_uid:
+        with contextlib.suppress(PermissionError):  # only root may give files away
+            os.fchown(file, old.st_uid, -1)
+    if new.st_gid != old.st_gid:
+        os.fchown(file, -1, old.st_gid)
+    if new.st_mode != old.st_mode:
+        os.fchmod(file, stat.S_IMODE(old.st_mode))
+    try:
+        acl = os.getxattr(path, ACL, follow_symlinks=False)
+    except (OSError, AttributeError):  # there is none, or the system has no such lists
+        return
+    os.setxattr(file, ACL, acl)
+
+
+def _name_too(folder: int, name: str, other: str) -> None:
+    """Let `other` stand for what `name` is now; neither is missing at any moment."""
+    with _temporary(folder) as temporary:
+        try:
+            os.link(name, temporary, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+        except OSError:  # not every file system has hard links
+            descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+            with os.fdopen(descriptor, "rb") as file, _create(folder, temporary) as copy:
+                shutil.copyfileobj(file, copy)
+                copy.flush()
+                os.fchmod(copy.fileno(), stat.S_IMODE(os.fstat(descriptor).st_mode))
+                _sync(copy.fileno())
+        os.replace(temporary, other, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+@contextlib.contextmanager
+def _temporary(folder: int) -> Iterator[str]:
+    """Yield a name for a temporary file in a folder, which is removed if it is still there.
+
+    Nobody can know it before, so nobody can have put anything there.
+    """
+    name = f".{os.urandom(8).hex()}.tmp"
+    try:
+        yield name
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(name, dir_fd=folder)
+
+
+def _create(folder: int, name: str) -> IO[bytes]:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    return os.fdopen(os.open(name, flags, 0o666, dir_fd=folder), "wb")
+
+
+def remove_stale(folder: Path) -> None:
+    """Remove the temporary files that a killed process left; this one must hold the folder.
+
+    Raises MlpcliError where the folder is a link: what is in it would be another's.
+    """
+    with writing(folder), _opened(folder) as descriptor:
+        for name in os.listdir(descriptor):  # noqa: PTH208 - of the folder that is open
+            if name.startswith(".") and name.endswith(".tmp"):
+                with contextlib.suppress(OSError):
+                    os.unlink(name, dir_fd=descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, unless it is there, and have their names on disk.
+
+    Raises MlpcliError where it cannot be made.
+    """
+    if folder.is_dir():
+        return
+    if folder.parent != folder:
+        make_folder(folder.parent)
+    try:
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
+    except OSError as error:
+        raise MlpcliError(f"{folder}: cannot be made: {reason(error)}") from None
+
+
+def followed(folder: Path) -> Path:
+    """Return what a link that the user has named stands for, and any other path as it is."""
+    return folder.resolve() if folder.is_symlink() else folder
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the folder's names on disk, as fsync has a file's contents."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _sync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync(descriptor: int) -> None:
+    """Have a file on disk, where its file system can promise that; not each can for a folder."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NOT_OFFERED:
+            raise
+
+
+@contextlib.contextmanager
+def locked(folder: Path, warn: Callable[[str], object]) -> Iterator[None]:
     """Hold a folder for this process, by its file `lock`.
 
-    Raises LockedError, naming the holder, if another process has it.
+    Raises LockedError, naming the holder, if another process has it. Where the file system has no
+    locks, as some of a network have none, it does so only for a process of this machine that the
+    file names, and else says by `warn` that another process might come.
     """
     path = folder / "lock"
     with writing(path):
-        file = path.open("a+")
+        file = open_own(path)
     with file:  # closing the file, or the end of the process, gives the lock back
-        if not _take(file):
-            time.sleep(LOOK_SECONDS)  # for an `is_locked` that may be looking right now
-            if not _take(file):
-                raise LockedError(f"{folder}: in use by process {_holder(file)}")
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
+        with writing(path):
+            try:
+                taken = _take(file)
+                if not taken:
+                    time.sleep(LOOK_SECONDS)  # for an `is_locked` that may be looking right now
+                    taken = _take(file)
+            except OSError as error:
+                if error.errno not in NOT_OFFERED:
+                    raise
+                if taken := not _is_alive(_holder(file)):
+                    warn(f"{folder}: no locks on this file system: let no other process write here")
+        if not taken:
+            raise LockedError(f"{folder}: in use by process {_holder(file, PATIENCE)}")
+        with contextlib.suppress(OSError):  # on a full disk: nobody will know who has the lock
+            file.truncate(0)
+            file.seek(0)
+            file.write(f"{os.getpid()} on {os.uname().nodename}\n".encode())
         try:
             yield
         finally:
@@ -184,16 +317,35 @@ def is_locked(folder: Path) -> bool:
     try:
         with open_regular(folder / "lock") as file:
             # Who gives a lock back empties the file; a killed process leaves its number there.
-            return bool(file.read(1)) and not _take(file, fcntl.LOCK_SH)
+            holder = _holder(file)
+            try:
+                return bool(holder) and not _take(file, fcntl.LOCK_SH)
+            except OSError as error:
+                return error.errno in NOT_OFFERED and _is_alive(holder)
     except OSError:
         return False
 
 
-def _holder(file: IO[str]) -> str:
+def _holder(file: IO[bytes], patience: float = 0.0) -> str:
     """Return what the holder of a lock has written; it may be just about to."""
-    for _ in range(50):
+    end = time.monotonic() + patience
+    while True:
         file.seek(0)
-        if holder := file.read(20).strip():
+        holder = file.read(MAX_HOLDER).decode(errors="replace").strip()
+        if holder or time.monotonic() > end:
             return holder
         time.sleep(0.01)
-    return "unknown"
+
+
+def _is_alive(holder: str) -> bool:
+    """Whether a holder, as in "123 on host", is a process of this machine, and not this one."""
+    number, _, host = holder.partition(" on ")
+    if host != os.uname().nodename or not number.isdecimal() or int(number) == os.getpid():
+        return False
+    try:
+        os.kill(int(number), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True

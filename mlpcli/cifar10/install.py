@@ -21,8 +21,8 @@ from mlpcli.cifar10 import archive, batches, synthetic
 from mlpcli.cifar10.batches import BINARY_FOLDER, PYTHON_FOLDER
 from mlpcli.cifar10.download import Notice, Progress, download, file_sha256
 from mlpcli.cifar10.mirrors import MAX_ARCHIVE_BYTES, OFFICIAL, VARIABLE, Source
-from mlpcli.errors import ConfigError, DataError, MlpcliError
-from mlpcli.files import locked, reason, sync_folder, writing
+from mlpcli.errors import ConfigError, DataError
+from mlpcli.files import locked, make_folder, sync_folder, writing
 
 
 def install(
@@ -63,11 +63,8 @@ def install(
             f"{data_dir}: holds neither a data set nor {path.name}, and --offline fetches nothing",
             hint=_download(data_dir),
         )
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MlpcliError(f"{data_dir}: cannot be made: {reason(error)}") from None
-    with locked(data_dir):
+    make_folder(data_dir)
+    with locked(data_dir, notice):
         if shapes:
             counts = replace_folder(data_dir, "the shapes", write_shapes)
         else:

@@ -20,7 +20,7 @@ import click
 
 from mlpcli.config import shipped
 from mlpcli.errors import ConfigError, MlpcliError, printable
-from mlpcli.files import expanded, replacing
+from mlpcli.files import expanded, replacing, writing
 from mlpcli.runs import folder as runs
 
 if TYPE_CHECKING:
@@ -238,12 +238,26 @@ def _installer() -> str:
 
 
 def write(file: Path, content: bytes) -> None:
-    """Write a file, or to standard output if it is `-`; raises MlpcliError where it cannot be."""
+    """Write a file, or to standard output if it is `-`; raises MlpcliError where it cannot be.
+
+    A link stays one, and a pipe, a device or what is open already, as /dev/stdout is, is written
+    to.
+    """
     if str(file) == "-":
         sys.stdout.buffer.write(content)
+    elif _is_stream(file):
+        with writing(file), file.open("ab") as stream:
+            stream.write(content)
     else:
-        with replacing(Path(os.path.realpath(file))) as new:  # a link stays one
+        with replacing(Path(os.path.realpath(file))) as new:
             new.write(content)
+
+
+def _is_stream(file: Path) -> bool:
+    """Whether a path stands for a pipe or a device, or for a file that is open already."""
+    names = [Path(os.path.realpath(file.parent)), file.readlink() if file.is_symlink() else file]
+    special = file.exists() and not (file.is_file() or file.is_dir())
+    return special or any(name.is_relative_to("/proc") for name in names)
 
 
 def print_json(document: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from mlpcli.config.loading import to_yaml
 from mlpcli.config.settings import Config
 from mlpcli.errors import CheckpointError, MlpcliError
-from mlpcli.files import data_dir, reason, replacing, writing
+from mlpcli.files import data_dir, followed, make_folder, reason, replacing, sync_folder, writing
 
 METRICS = (
     "epoch",
@@ -130,8 +130,8 @@ def create(runs_dir: Path, name: str) -> Run:
 
     An empty file `.<name>-<number>` keeps the highest number, should its run be deleted.
     """
+    make_folder(runs_dir)
     try:
-        runs_dir.mkdir(parents=True, exist_ok=True)
         taken = _numbers(runs_dir, name)
         number = max(taken.values(), default=0)
         while True:
@@ -140,6 +140,8 @@ def create(runs_dir: Path, name: str) -> Run:
             with contextlib.suppress(FileExistsError):  # another process made it first
                 run.folder.mkdir()
                 run.checkpoints.mkdir()
+                sync_folder(run.folder)
+                sync_folder(runs_dir)
                 break
     except OSError as error:
         raise MlpcliError(f"{runs_dir}: no run can be made there: {reason(error)}") from None
@@ -161,7 +163,7 @@ def _numbers(runs_dir: Path, name: str) -> dict[str, int]:
 
 def open_run(folder: Path) -> Run:
     """Return an existing run; raises CheckpointError where `folder` is not one."""
-    run = Run(folder)
+    run = Run(followed(folder))
     if not run.config_file.is_file():
         raise CheckpointError(f"{folder}: not a run's folder: it has no config.yaml")
     return run

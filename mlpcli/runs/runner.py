@@ -18,7 +18,7 @@ from mlpcli.config.settings import UNLEARNED, Config, DataConfig
 from mlpcli.data.dataset import Dataset, load_train_val
 from mlpcli.environment import BITS_DEPEND_ON
 from mlpcli.errors import CheckpointError, DivergedError, InterruptedRunError, MlpcliError
-from mlpcli.files import locked, remove_stale
+from mlpcli.files import locked, make_folder, remove_stale
 from mlpcli.interrupts import StopRequest
 from mlpcli.runs import checkpoint
 from mlpcli.runs import folder as runs
@@ -53,7 +53,7 @@ def start(
     """
     training = _prepared(config, load_train_val, reporter)
     run = runs.create(runs_dir, config.name)
-    with locked(run.folder):
+    with locked(run.folder, reporter.warn):
         return _run(training, run, reporter, stop, note)
 
 
@@ -75,7 +75,8 @@ def resume(
     Raises CheckpointError where the configuration or the data are not those of the run, and if
     `strict` where the environment is not, and LockedError while another process trains it.
     """
-    with locked(run.folder):
+    with locked(run.folder, reporter.warn):
+        make_folder(run.checkpoints)  # a process may have been killed before it could
         remove_stale(run.folder)
         remove_stale(run.checkpoints)
         saved = _load(run, last)
@@ -243,7 +244,6 @@ def _run(
     training: Training, run: Run, reporter: Reporter, stop: StopRequest, note: str | None
 ) -> dict[str, Any]:
     """Train to the end, and write the files of the run's folder."""
-    run.checkpoints.mkdir(exist_ok=True)
     if note is not None:
         run.write_note(note)
     saves = _Saves(training, run, reporter)

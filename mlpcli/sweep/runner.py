@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from mlpcli.errors import FailedTrialsError, MlpcliError
-from mlpcli.files import locked, remove_stale
+from mlpcli.files import followed, locked, make_folder, remove_stale
 from mlpcli.sweep import trials
 from mlpcli.sweep.plan import Sweep
 from mlpcli.sweep.trials import Entry
@@ -36,8 +36,9 @@ def run(plan: Sweep, folder: Path, train: Train, reporter: Reporter) -> list[Ent
     `train` yields each trial as it ends. `sweep.csv` is written on the way and at the end, whatever
     the end is. Raises LockedError while another process runs the sweep.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder):
+    folder = followed(folder)
+    make_folder(folder)
+    with locked(folder, reporter.warn):
         remove_stale(folder)
         entries = trials.entries(plan, folder)
         waiting = [entry for entry in entries if entry.outcome is None]

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shlex
+import subprocess
 import sys
 import tarfile
 from pathlib import Path
@@ -18,7 +19,9 @@ from servers import Sends, serving
 
 from mlpcli.cifar10 import batches
 from mlpcli.cifar10.mirrors import OFFICIAL
+from mlpcli.cli._options import write
 from mlpcli.config import loading
+from mlpcli.errors import MlpcliError
 
 
 def test_a_key_and_its_value_need_no_set(mlpcli: Command, trained: Path) -> None:
@@ -224,3 +227,33 @@ def test_the_hint_at_a_corrupt_checkpoint_uses_the_valid_one(
 def test_the_hint_at_a_divergence_trains_with_a_smaller_rate(mlpcli: Command) -> None:
     wild = ("optimizer.learning_rate=0.5", "model.activation=relu", "model.hidden=[64]")
     follow(mlpcli, mlpcli("train", "smoke", *wild), 6)
+
+
+@pytest.mark.parametrize("out", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "/dev/null"])
+def test_what_is_open_already_is_written_to_and_stays_what_it_is(tmp_path: Path, out: str) -> None:
+    code = (
+        "import sys; from mlpcli.cli._options import Path, write; write(Path(sys.argv[1]), b'new')"
+    )
+    command = [sys.executable, "-c", code, out]
+    expected = b"" if out == "/dev/null" else b"new"
+    assert subprocess.run(command, capture_output=True, check=True).stdout == expected
+    log = tmp_path / "log"
+    log.write_bytes(b"before ")
+    with log.open("ab") as file:
+        subprocess.run(command, stdout=file, check=True)
+    assert log.read_bytes() == b"before " + expected
+    assert Path(os.devnull).is_char_device()
+
+
+def test_a_pipe_and_a_link_are_written_to_and_stay(tmp_path: Path) -> None:
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE) as reader:
+        write(pipe, b"new")
+        assert reader.communicate()[0] == b"new"
+    link.symlink_to("file")
+    write(link, b"new")
+    assert (tmp_path / "file").read_bytes() == b"new"
+    assert (link.is_symlink(), pipe.is_fifo()) == (True, True)
+    with pytest.raises(MlpcliError, match="/dev/full: cannot be written: No space left on device"):
+        write(Path("/dev/full"), b"new")

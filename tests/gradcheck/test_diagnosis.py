@@ -16,10 +16,13 @@ Change = Callable[[np.ndarray], np.ndarray]
 
 
 def model_and_batch(
-    sizes: tuple[int, ...] = (6, 5, 4), n: int = 3, batch_size: int = 12
+    sizes: tuple[int, ...] = (6, 5, 4),
+    n: int = 3,
+    batch_size: int = 12,
+    activation: str = "sigmoid",
 ) -> tuple[Model, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
-    model = Model(sizes, "sigmoid", "sigmoid_cross_entropy", batch_size, np.float64)
+    model = Model(sizes, activation, "sigmoid_cross_entropy", batch_size, np.float64)
     model.network.params[...] = rng.standard_normal(model.network.params.size)
     X, Y = rng.standard_normal((n, sizes[0])), np.eye(sizes[-1])[rng.integers(sizes[-1], size=n)]
     model.backward(model.forward(X), Y)
@@ -98,3 +101,35 @@ def test_a_difference_too_small_to_be_placed_is_unknown() -> None:
     gradient[1, 1] *= 1 - 3e-6
     found = Diagnosis(model, X, Y).explain("W1", gradient)
     assert found.startswith(("a factor 1", "unknown", "a second backward pass"))
+
+
+def test_a_unit_that_is_0_hides_no_factor_and_no_wrong_entry() -> None:
+    model, X, Y = model_and_batch(activation="relu")
+    model.network.named_params["b1"][:2] = -100.0  # two units that are never above 0
+    model.backward(model.forward(X), Y)
+    gradient = model.network.named_grads["W1"]
+    assert Diagnosis(model, X, Y).explain("W1", 2.5 * gradient) == "a factor 2.5"
+    model.network.named_params["b1"][:] = -100.0
+    found = Diagnosis(model, X, Y).explain("W1", with_entry((1, 2), 0.5)(0 * gradient))
+    assert found == "one entry of 30 is wrong: [1, 2] is 0.5, should be 0"
+
+
+def test_entries_are_wrong_by_a_share_of_the_largest() -> None:
+    right = np.array([[3.0, 40.0], [-5000.0, 0.01]])
+    noise = np.array([[2e-6, 0.0], [0.0, 2e-6]])  # 4e-10 of the largest
+    model, X, Y = model_and_batch()
+    found = Diagnosis(model, X, Y)
+    found.right = found.underived = found.transposed = {"W1": right}
+    some = found.explain("W1", right + noise + [[0.0, 0.1], [5e-4, 0.0]])  # 2e-5 and 1e-7 of it
+    assert some == "unknown: 2 of 4 entries are wrong"
+    assert "row 0" in found.explain("W1", right + noise + [[0.1, 0.1], [0.0, 0.0]])
+
+
+def test_a_gradient_that_is_only_near_a_hypothesis_does_not_confirm_it() -> None:
+    model, X, Y = model_and_batch()
+    found = Diagnosis(model, X, Y)
+    underived = found.underived["W1"]
+    other = np.zeros_like(underived)
+    other[0, 0] = 1.5e-6 * np.linalg.norm(underived)
+    assert "derivative is missing" in found.explain("W1", underived + 0.5 * other)
+    assert "derivative is missing" not in found.explain("W1", underived + other)

@@ -91,7 +91,7 @@ def test_the_state_is_that_of_this_moment(tmp_path: Path) -> None:
     assert look(empty).state == "stopped", "in its first epoch"
     run = made(tmp_path, [0.1, 0.2], epochs=5, finished=False)
     assert (look(run).state, look(run).epochs, look(run).configured_epochs) == ("stopped", 2, 5)
-    with locked(run.folder):
+    with locked(run.folder, print):
         assert look(run).state == "running"
     assert look(run).state == "stopped"
     assert look(made(tmp_path, [0.1, 0.2], epochs=5)).state == "finished", "by training.patience"

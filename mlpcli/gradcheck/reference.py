@@ -47,7 +47,7 @@ def forward(network: Network, X: Array, rng: np.random.Generator | None = None) 
             stepped = activation(len(T), T.shape[1], np.complex128).forward(T + 1j * STEP)
             Z, slopes = stepped.real.copy(), stepped.imag / STEP
             if rng:
-                values, derivatives = _sizes(network.activation, T, Z)
+                values, derivatives = term_sizes(network.activation, T, Z)
                 Z += _noise(values, rng)
                 slopes += _noise(derivatives, rng)
             done.Z.append(Z)
@@ -111,7 +111,7 @@ def _noise(size: Array, rng: np.random.Generator) -> Array:
     return NOISE * size * rng.standard_normal(size.shape)
 
 
-def _sizes(activation: str, T: Array, Z: Array) -> tuple[Array, Array]:
+def term_sizes(activation: str, T: Array, Z: Array) -> tuple[Array, Array]:
     """Return the size of what a(T) and a′(T) are summed from, even where they come to nearly 0."""
     size = np.abs(T)
     if activation == "gelu":  # t/2 times 1 + tanh; about t³/20 times 1 − tanh², until that is 0

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from mlpcli.gradcheck.numerical import norm, relative_error
-from mlpcli.gradcheck.reference import NOISE, backward, forward, loss_slopes, rounding
+from mlpcli.gradcheck.reference import (
+    NOISE,
+    backward,
+    forward,
+    loss_slopes,
+    rounding,
+    term_sizes,
+)
 from mlpcli.nn.activations import ACTIVATIONS
 from mlpcli.nn.losses import LOSSES
 from mlpcli.nn.model import Model
@@ -32,6 +39,7 @@ def test_the_second_backward_pass_agrees_with_the_complex_step(activation: str, 
     network = model.network
     done = forward(network, X)
     np.testing.assert_allclose(done.T[-1], model.forward(X), rtol=1e-12)
+    assert (len(done.Z), len(done.T), len(done.slopes)) == (3, 3, 2)
     G = loss_slopes(LOSSES[loss], done.T[-1], Y)
     in_complex = model.in_dtype(np.complex128, 4)
     for name, gradient in backward(network, done, G).items():
@@ -88,6 +96,25 @@ def test_a_probability_near_1_is_rounded_as_1_is() -> None:
     model.network.named_params["b1"][...] = 60
     estimates = rounding(model, X, np.ones((4, 3)), np.random.default_rng(0))
     assert 0.1 < norm(estimates["b1"]) / np.sqrt(3 / 4) < 3  # 4 errors of 1/4, in each of 3 sums
+
+
+def test_a_sum_that_cancels_is_rounded_as_its_terms_are() -> None:
+    model, _, Y = problem("sigmoid", "squared_error", (2, 1), n=1)
+    model.network.params[...] = [1e6, -1e6, 0]
+    estimates = rounding(model, np.ones((1, 2)), Y[:, :1], np.random.default_rng(0))
+    logit = np.hypot(1e6, 1e6)  # how far the logit, 0, is rounded; (ŷ − y)σ′ by 1/16 of that
+    assert 0.3 < estimates["b1"][0] / (logit / 16) < 3
+
+
+def test_the_size_of_what_an_activation_is_summed_from() -> None:
+    T = np.array([[-20.0, -4.0, -0.5, 0.5, 4.0, 20.0]])
+    sigmoid = 1 / (1 + np.exp(-T))
+    values, slopes = term_sizes("sigmoid", T, sigmoid)  # ½ tanh + ½, of which the first cancels
+    np.testing.assert_allclose(values, [[1, 1, 0.5, 0.622459, 1, 1]], rtol=1e-5)
+    np.testing.assert_array_equal(slopes, np.ones((1, 6)))
+    values, slopes = term_sizes("gelu", T, T * sigmoid)  # 1 + tanh is 0 from about −8 on
+    np.testing.assert_allclose(values, [[4, 2, 0.25, 0.311230, 3.928055, 20]], rtol=1e-5)
+    np.testing.assert_allclose(slopes, [[32, 4, 1, 1, 4, 32]])
 
 
 def test_noise_is_independent_from_sample_to_sample() -> None:

@@ -168,14 +168,18 @@ def _regular(folder: int, path: Path) -> os.stat_result | None:
 
 def _give_access(file: int, path: Path, old: os.stat_result) -> None:
     """Let those read and write a new file who may read and write the `old` one at `path`."""
-    new = os.fstat(file)
+    new, mode = os.fstat(file), stat.S_IMODE(old.st_mode)
     if new.st_uid != old.st_uid:
         with contextlib.suppress(PermissionError):  # only root may give files away
             os.fchown(file, old.st_uid, -1)
     if new.st_gid != old.st_gid:
-        os.fchown(file, -1, old.st_gid)
+        try:
+            os.fchown(file, -1, old.st_gid)
+        except PermissionError:
+            if mode >> 3 & 7 != mode & 7:  # the group may do what others may not
+                raise
     if new.st_mode != old.st_mode:
-        os.fchmod(file, stat.S_IMODE(old.st_mode))
+        os.fchmod(file, mode)
     try:
         acl = os.getxattr(path, ACL, follow_symlinks=False)
     except (OSError, AttributeError):  # there is none, or the system has no such lists

@@ -383,3 +383,23 @@ def test_two_configurations_learn_the_same_if_only_unlearned_keys_differ() -> No
     assert config.learned(Config(name="x", threads=3, data=data)) == config.learned(Config())
     for features in (PixelsConfig("pixel"), PCAConfig()):
         assert config.learned(Config(features=features)) != config.learned(Config())
+
+
+def test_limits_are_the_largest_that_are_accepted(tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text("seed: 1\n#".ljust(64 * 1024, "x"))
+    assert config.load(file).seed == 1
+    file.write_text("seed: 1\n#".ljust(64 * 1024 + 1, "x"))
+    with pytest.raises(ConfigError, match="over 64 KiB"):
+        config.load(file)
+    # 3072 · 222 + 222 · 69376 + 69376 · 10 = 2²⁴ weights
+    settings = {"model.hidden": [222, 69376]}
+    assert config.from_mapping(settings, "x").model.hidden == (222, 69376)
+    with pytest.raises(ConfigError, match="16,777,448 weights, expected at most 16,777,216"):
+        config.from_mapping({"model.hidden": [222, 69377]}, "x")
+
+
+def test_keys_are_shown_without_their_sections_where_that_is_clear() -> None:
+    keys = ["optimizer.name", "optimizer.momentum", "data.val_seed", "seed", "schedule.name"]
+    short = ["optimizer.name", "momentum", "val_seed", "seed", "schedule.name"]
+    assert config.short_names(keys) == short

@@ -72,6 +72,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
                 "(np.vdot(gradient, right) / np.vdot(right, right))",
                 "a number of NumPy's is a float",
             ),
+            ("else 0.0", "else 1.0", "it multiplies a gradient of zeros"),
         ),
         **_within("gradient", "factor * right"),
         **_within("gradient", "self.underived[name]"),

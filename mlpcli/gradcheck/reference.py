@@ -117,7 +117,7 @@ def term_sizes(activation: str, T: Array, Z: Array) -> tuple[Array, Array]:
     if activation == "gelu":  # t/2 times 1 + tanh; about t³/20 times 1 − tanh², until that is 0
         size = np.minimum(size, 8)
         return np.maximum(np.abs(Z), size / 2), np.maximum(size**3 / 16, 1)
-    return np.maximum(np.abs(Z), np.minimum(size, 1)), np.ones_like(T)  # as σ = ½ tanh + ½
+    return np.maximum(Z, np.minimum(size, 1)), np.ones_like(T)  # as σ = ½ tanh + ½
 
 
 def loss_slopes(loss: type[Loss], T: Array, Y: Array) -> Array:

@@ -106,6 +106,16 @@ def test_a_sum_that_cancels_is_rounded_as_its_terms_are() -> None:
     assert 0.3 < estimates["b1"][0] / (logit / 16) < 3
 
 
+def test_noise_is_of_the_size_of_what_is_rounded() -> None:
+    model, X, _ = problem("sigmoid", "squared_error", (2, 2000, 1))
+    model.network.named_params["b1"][...] = -20  # σ is 0, but computed as ½ − ½
+    exact = forward(model.network, 0 * X)
+    noisy = forward(model.network, 0 * X, np.random.default_rng(0))
+    assert 18 < np.std(noisy.T[0] - exact.T[0]) / NOISE < 22
+    assert 0.9 < np.std(noisy.Z[1] - exact.Z[1]) / NOISE < 1.1
+    assert 0.9 < np.std(noisy.slopes[0] - exact.slopes[0]) / NOISE < 1.1
+
+
 def test_the_size_of_what_an_activation_is_summed_from() -> None:
     T = np.array([[-20.0, -4.0, -0.5, 0.5, 4.0, 20.0]])
     sigmoid = 1 / (1 + np.exp(-T))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from mlpcli.cifar10 import batches, synthetic
 from mlpcli.config.settings import Config, ModelConfig
@@ -31,6 +32,10 @@ Without = Callable[[str], dict[str, str]]
 BIN = Path(os.environ.get("MLPCLI_BIN") or Path(sys.executable).parent)
 COMMAND = [BIN / "mlpcli"] if "MLPCLI_BIN" in os.environ else [sys.executable, "-m", "mlpcli"]
 REAL_DATA_DIR = os.environ.get("MLPCLI_DATA_DIR")
+
+# No test fails because its machine is busy.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 
 def pytest_configure() -> None:

@@ -233,7 +233,7 @@ def test_only_regular_files_are_opened_and_none_that_is_too_long(tmp_path: Path)
             images.read(tmp_path / name)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     suffix=st.sampled_from(["png", "jpeg", "gif", "webp", "tiff", "bmp", "ppm"]),
     damage=st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 255)), max_size=8),

@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 import yaml
 from conftest import CONFIGS, SHIPPED, SWEEP, Command
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mlpcli.config import json_schema as schema
@@ -157,13 +157,11 @@ values = (
 )
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from([*KEYS, "seed.x", "sede", "data.nome", "base"]), values))
 def test_loader_and_schema_are_of_one_mind(document: dict[str, Any]) -> None:
     assert_one_mind(document)
 
 
-@settings(deadline=None)
 @given(st.sampled_from([key for (key, _), *_ in CHOICES]), st.data())
 def test_loader_and_schema_are_of_one_mind_on_choices(chooser: str, data: st.DataObject) -> None:
     given = {

@@ -196,7 +196,6 @@ configs = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(configs)
 def test_the_resolved_file_reads_back_to_the_same(before: Config) -> None:
     text = config.to_yaml(before)
@@ -205,7 +204,7 @@ def test_the_resolved_file_reads_back_to_the_same(before: Config) -> None:
     assert config.from_dict(config.to_dict(before), "saved") == before
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(configs, st.sets(st.sampled_from(list(KEYS))))
 def test_what_is_shown_reads_back_to_the_same(
     tmp_path: Path, wanted: Config, keys: set[str]

@@ -51,7 +51,7 @@ def wrong(found: Report) -> dict[str, str]:
 
 
 @pytest.mark.slow
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     sizes=st.lists(st.integers(1, 6), min_size=2, max_size=5).map(tuple),
     activation=st.sampled_from(sorted(ACTIVATIONS)),

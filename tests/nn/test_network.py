@@ -25,7 +25,7 @@ def random_problem(
     return X, np.eye(K, dtype=network.params.dtype)[rng.integers(K, size=batch)]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     sizes=st.lists(st.integers(1, 6), min_size=2, max_size=5),
     activation=st.sampled_from(sorted(ACTIVATIONS)),

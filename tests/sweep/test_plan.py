@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import SWEEP
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mlpcli.config import loading as config
@@ -126,7 +126,6 @@ def test_logarithmic_draws_are_even_by_magnitude(tmp_path: Path) -> None:
         assert sum(low <= value < low + 2 for value in values) == pytest.approx(500, abs=80)
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.floats(1e-300, 1e300), min_size=2, max_size=2, unique=True).map(sorted),
     st.booleans(),

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
+import itertools
 import json
-import math
 import os
 import re
+import stat
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +20,10 @@ from mlpcli.config.settings import Config
 from mlpcli.errors import CheckpointError, MlpcliError
 from mlpcli.files import data_dir, reason, replacing, writing
 from mlpcli.runs import reading
-from mlpcli.runs.reading import METRICS, Row
+from mlpcli.runs.reading import HEADER, METRICS, Row
 
 CHECKPOINTS = ("last.npz", "previous.npz", "best.npz")
-MAX_METRICS_BYTES = 2**24
+MAX_METRICS_BYTES = 2**27  # over a million epochs
 MAX_NOTE = 1000  # characters
 
 
@@ -51,15 +55,6 @@ class Run:
         with replacing(self.note) as file:
             file.write(f"{note}\n".encode(errors="surrogateescape"))
 
-    def metrics_rows(self, epochs: float = math.inf) -> list[str]:
-        """Return the complete lines of metrics.csv that belong to the first `epochs` epochs."""
-        if not self.metrics.is_file() or self.metrics.stat().st_size > MAX_METRICS_BYTES:
-            return []
-        lines = self.metrics.read_text(errors="replace").splitlines()
-        complete = [line for line in lines if line.count(",") == len(METRICS) - 1]
-        numbered = [(re.match(r"([1-9]\d{0,8}),", line, re.ASCII), line) for line in complete]
-        return [line for match, line in numbered if match and int(match[1]) <= epochs]
-
     def epochs(self) -> list[Row]:
         """Return the rows of metrics.csv so far, by the names METRICS.
 
@@ -74,27 +69,81 @@ def _write(file: Path, text: str) -> None:
 
 
 class Metrics:
-    """`metrics.csv`: a row is appended per epoch, and all rows are rewritten at each save."""
+    """`metrics.csv`: a row is appended per epoch, to one file that others may follow as it grows.
 
-    def __init__(self, run: Run, epochs: int) -> None:
-        """Keep the header and the rows of the first `epochs` epochs, dropping later ones."""
-        rows = run.metrics_rows(epochs)
-        self._run, self.rows = run, len(rows)
-        self._text = "\n".join([",".join(METRICS), *rows, ""])
+    Anything else that is found there is kept in a file beside it, and said to be there by `warn`.
+    """
+
+    def __init__(self, run: Run, epochs: int, warn: Callable[[str], object]) -> None:
+        """Cut the file back to its header and the rows of the first `epochs` epochs: `rows`."""
+        self._path, self._warn, self.rows = run.metrics, warn, 0
+        self._content = bytearray(HEADER)
+        with writing(self._path), _own(self._path) as file:
+            size = os.fstat(file.fileno()).st_size
+            understood = size <= MAX_METRICS_BYTES
+            reader = io.BufferedReader(io.FileIO(file.fileno(), closefd=False))
+            for line, row in reading.lines(reader) if understood else ():
+                if row is None:
+                    understood = False
+                elif (row["epoch"] or 0) <= epochs:
+                    self._content += line
+                    self.rows += 1
+            self._on_disk = min(size, len(self._content)) if understood else -1
+            if understood and size > self._on_disk:
+                file.truncate(self._on_disk)
         self.save()
 
     def append(self, row: dict[str, Any]) -> None:
         """Append an epoch's row; where it cannot be written raises MlpcliError, and keeps it."""
         values = (row[name] for name in METRICS)
-        line = ",".join("" if value is None else str(value) for value in values) + "\n"
-        self._text += line
-        with writing(self._run.metrics), self._run.metrics.open("a") as file:
-            file.write(line)
+        line = ",".join("" if value is None else str(value) for value in values)
+        self._content += f"{line}\n".encode()
+        self._write()
 
     def save(self) -> None:
-        """Replace the file by all rows; raises MlpcliError where it cannot be written."""
-        with replacing(self._run.metrics) as file:
-            file.write(self._text.encode())
+        """Have all rows on disk; raises MlpcliError where they cannot be written."""
+        self._write(sync=True)
+
+    def _write(self, *, sync: bool = False) -> None:
+        """Write what the file does not hold yet, or all of it where the file is another."""
+        with writing(self._path), _own(self._path) as file:
+            found = os.fstat(file.fileno())
+            if found.st_size == self._on_disk and found.st_nlink == 1:
+                file.seek(self._on_disk)
+                rest = bytes(self._content[self._on_disk :])
+                try:
+                    while rest:
+                        rest = rest[file.write(rest) :]
+                except OSError:
+                    file.truncate(self._on_disk)
+                    raise
+                self._on_disk = len(self._content)
+                if sync:
+                    os.fsync(file.fileno())
+                return
+        # One that has other names too, as in a copy made of hard links, is left to them.
+        old = _unused(self._path) if found.st_size and found.st_nlink == 1 else None
+        with replacing(self._path, keep_as=old) as new:
+            new.write(self._content)
+        self._on_disk = len(self._content)
+        if old:
+            self._warn(f"{self._path}: holds more than rows of this run; it is kept as {old.name}")
+
+
+def _own(path: Path) -> io.FileIO:
+    """Open a file of one's own to read and write it, or make it; raises OSError for a link."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    file = io.FileIO(os.open(path, flags, 0o666), "r+")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return file
+
+
+def _unused(path: Path) -> Path:
+    """Return a name beside `path` that no file has."""
+    names = (f"{path.name}.old{number or ''}" for number in itertools.count())
+    return next(path.with_name(name) for name in names if not os.path.lexists(path.parent / name))
 
 
 def with_data_dir(config: Config, chosen: str | Path | None) -> Config:

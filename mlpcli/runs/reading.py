@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from mlpcli.errors import CheckpointError, in_one_line
 from mlpcli.files import open_regular, reading
-from mlpcli.quantities import ACCURACY, COUNT, FINITE, SECONDS, optional
+from mlpcli.quantities import ACCURACY, COUNT, FINITE, SECONDS, Quantity, optional
 
 MAX_JSON_BYTES = 2**20
 MAX_LEVELS = 20  # of lists and objects within one another
@@ -48,7 +48,14 @@ SUMMARY = {
 
 Row = dict[str, float | None]
 
-_NUMBER = re.compile(r"\d{1,400}(\.\d{1,400})?(e[+-]?\d{1,4})?", re.ASCII)
+
+def _cell(quantity: Quantity) -> str:
+    number = r"(\d{1,15})" if quantity.kind is int else r"(\d+(?:\.\d+)?(?:e[+-]?\d{1,4})?)"
+    return number + "?" * quantity.or_none
+
+
+_ROW = re.compile(",".join(map(_cell, METRICS.values())).encode() + b"\n")
+_PART_OF_ROW = re.compile(rb"[\d.,e+-]{1,200}")
 
 
 def read_bytes(path: Path, most: int, *, cut: bool = False) -> bytes:
@@ -122,39 +129,29 @@ def read_summary(path: Path) -> dict[str, Any]:
 def lines(file: IO[bytes]) -> Iterator[tuple[bytes, Row | None]]:
     """Yield each line of a metrics.csv after its header, with its row; None: not understood.
 
-    Epochs count upward. A last line without an end is one that was being written: it is left out.
-    A line that is too long is yielded in pieces.
+    Epochs count upward. A last line of which only the start was written is left out. A line that is
+    too long is yielded in pieces.
     """
-    expected = HEADER
-    epoch = 0.0
+    header, epoch = HEADER, 0.0
     while line := file.readline(MAX_LINE_BYTES):
-        if len(line) < MAX_LINE_BYTES and not line.endswith(b"\n"):
-            return
-        row = None if expected else _row(line)
+        row = None if header else _row(line)
         if row is not None and (row["epoch"] or 0.0) > epoch:
             epoch = row["epoch"] or 0.0
             yield line, row
-        elif line != expected:
+        elif not header.startswith(line) and (header or not _PART_OF_ROW.fullmatch(line)):
             yield line, None
-        expected = b""
+        header = b""
 
 
 def _row(line: bytes) -> Row | None:
     """Return the numbers of a complete line, or None where they are not those of a row."""
-    cells = line.decode("latin-1").removesuffix("\n").split(",")
-    if len(cells) != len(METRICS):
+    if not (match := _ROW.fullmatch(line)):
         return None
-    row: Row = {}
-    for cell, (name, quantity) in zip(cells, METRICS.items(), strict=True):
-        if cell and not _NUMBER.fullmatch(cell):
-            return None
-        try:
-            row[name] = quantity.kind(cell) if cell else None
-        except ValueError:  # a fraction where a whole number is expected
-            return None
-        if not quantity.holds(row[name]):
-            return None
-    return row
+    values = [float(cell) if cell else None for cell in match.groups()]
+    quantities = METRICS.values()
+    if any(v is not None and v > q.most for v, q in zip(values, quantities, strict=True)):
+        return None
+    return dict(zip(METRICS, values, strict=True))
 
 
 def read_rows(path: Path) -> list[Row]:

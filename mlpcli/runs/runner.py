@@ -116,7 +116,7 @@ def _prepared(
 def _load(run: Run, last: Path) -> Checkpoint | None:
     """Return the checkpoint; None where the run ended before or in its first save."""
     saved_once = run.last.exists() or run.previous.exists()
-    if not saved_once and len(run.metrics_rows(2)) < 2:
+    if not saved_once and len(run.epochs()) < 2:
         return None
     saved = checkpoint.load(last)
     if saved.epoch and not run.best.exists():
@@ -163,7 +163,7 @@ class _Saves:
         digest = {"data_digest": training.dataset.digest}
         run.write_environment(self.environment | digest | started(run.environment))
         run.summary.unlink(missing_ok=True)  # only a finished run has one
-        self.metrics = Metrics(run, training.progress.epoch)
+        self.metrics = Metrics(run, training.progress.epoch, reporter.warn)
         if self.metrics.rows < training.progress.epoch:
             reporter.warn(f"{run.metrics}: rows of earlier epochs are missing")
 

@@ -33,7 +33,7 @@ def made(
     run = runs.create(runs_dir, config.name)
     run.write_config(config)
     run.write_environment({"time": (START + timedelta(minutes=minutes)).isoformat()})
-    metrics = Metrics(run, 0)
+    metrics = Metrics(run, 0, print)
     for i, accuracy in enumerate(accuracies):
         row = dict.fromkeys(METRICS, 0.5) | {"epoch": i + 1, "val/accuracy": accuracy}
         metrics.append(row)

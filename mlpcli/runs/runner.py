@@ -138,7 +138,7 @@ def _require_same_config(saved: Checkpoint, config: Config, last: Path) -> None:
 def _compare_environments(saved: Checkpoint, last: Path, reporter: Reporter, strict: bool) -> None:
     was, now = saved.environment, environment.describe()
     changed = [
-        f"{name} {was.get(name)}, now {now[name]}"
+        f"{name} {str(was.get(name))[:60]}, now {now[name]}"
         for name in BITS_DEPEND_ON
         if was.get(name) != now[name]
     ]

@@ -20,6 +20,7 @@ from terminal import on_a_terminal
 
 from mlpcli.cli.main import COMMANDS
 from mlpcli.errors import printable
+from mlpcli.interrupts import SIGNALS
 from mlpcli.runs import checkpoint
 from mlpcli.runs.reading import METRICS
 
@@ -256,6 +257,16 @@ def test_a_signal_saves_and_the_run_goes_on_to_the_same_bits(
     ends = [tmp_path / "runs" / name for name in ("note-1", "note-2")]
     require_same(*ends)
     assert len(figures(ends[0])) == 61
+
+
+@pytest.mark.parametrize("number", SIGNALS[2:])
+def test_each_signal_that_asks_to_go_saves_first(
+    shapes_dir: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    done = interrupted(shapes_dir, tmp_path, number)
+    assert done.returncode == 128 + number
+    (step,) = re.findall(rf"error: {number.name}: saved after step (\d+)\n", done.stderr)
+    assert checkpoint.load(tmp_path / "runs/note-1/checkpoints/last.npz").step == int(step)
 
 
 def test_a_resumed_run_may_be_made_longer_and_nothing_else(mlpcli: Command, trained: Path) -> None:

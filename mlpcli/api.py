@@ -115,6 +115,7 @@ def train(
     config: ConfigLike | None = None,
     *,
     resume: PathLike | None = None,
+    extend: bool = False,
     runs_dir: PathLike = "runs",
     data_dir: PathLike | None = None,
     on_epoch: Callable[[EpochResult], object] | None = None,
@@ -123,7 +124,8 @@ def train(
 
     `config` is a file, a run's folder, the name of a shipped configuration, a Config, or a mapping
     of dotted keys to values, over the configuration that its `base` names; when resuming it may be
-    left out. Nothing is printed: `on_epoch` is called after each epoch, and what it raises ends the
+    left out; a finished run is trained for more epochs, where that changes its schedule only if
+    `extend`. Nothing is printed: `on_epoch` is called after each epoch, and what it raises ends the
     training. After that and after Ctrl-C, which raises KeyboardInterrupt, the run can be resumed;
     also after SIGTERM and its like, which then end the process.
 
@@ -146,7 +148,9 @@ def train(
                 if run is None or last is None:
                     summary = runner.start(settings, folder, reporter, stop)
                 else:
-                    summary = runner.resume(run, last, settings, reporter, stop, strict=False)
+                    summary = runner.resume(
+                        run, last, settings, reporter, stop, strict=False, extend=extend
+                    )
         except InterruptedRunError as error:
             message = f"{error}; {error.hint}"
         else:

@@ -44,8 +44,9 @@ class Run:
         """Write the resolved configuration, which `mlpcli train` reads back to the same."""
         _write(self.config_file, to_yaml(config))
 
-    def write_environment(self, environment: dict[str, Any]) -> None:
-        _write(self.environment, json.dumps(environment, indent=2) + "\n")
+    def write_environment(self, environment: dict[str, Any], keep_as: Path | None = None) -> None:
+        """Write what results depend on; what stood there is kept as `keep_as`, if given."""
+        _write(self.environment, json.dumps(environment, indent=2) + "\n", keep_as)
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         _write(self.summary, json.dumps(summary, indent=2) + "\n")
@@ -63,8 +64,8 @@ class Run:
         return reading.read_rows(self.metrics)
 
 
-def _write(file: Path, text: str) -> None:
-    with replacing(file) as new:
+def _write(file: Path, text: str, keep_as: Path | None = None) -> None:
+    with replacing(file, keep_as) as new:
         new.write(text.encode())
 
 
@@ -122,7 +123,7 @@ class Metrics:
                     os.fsync(file.fileno())
                 return
         # One that has other names too, as in a copy made of hard links, is left to them.
-        old = _unused(self._path) if found.st_size and found.st_nlink == 1 else None
+        old = unused(self._path) if found.st_size and found.st_nlink == 1 else None
         with replacing(self._path, keep_as=old) as new:
             new.write(self._content)
         self._on_disk = len(self._content)
@@ -140,7 +141,7 @@ def _own(path: Path) -> io.FileIO:
     return file
 
 
-def _unused(path: Path) -> Path:
+def unused(path: Path) -> Path:
     """Return a name beside `path` that no file has."""
     names = (f"{path.name}.old{number or ''}" for number in itertools.count())
     return next(path.with_name(name) for name in names if not os.path.lexists(path.parent / name))
@@ -228,13 +229,12 @@ def best_of(path: Path) -> Path:
 def runs_of(path: Path) -> list[Run]:
     """Return the run whose folder `path` is, or all runs in it, as a sweep's folder holds them.
 
-    Those in a folder of runs come in the order of their numbers, and only if they have finished an
-    epoch. Raises CheckpointError where there is none.
+    Those in a folder of runs come in the order of their numbers. Raises CheckpointError where none
+    has finished an epoch.
     """
     if Run(path).config_file.is_file() or not path.is_dir():
         return [open_run(path)]
     found = [Run(each) for each in path.iterdir() if Run(each).config_file.is_file()]
-    started = [run for run in found if run.best.exists()]
-    if not started:
+    if not any(run.best.exists() for run in found):
         raise CheckpointError(f"{path}: neither a run's folder nor one that holds finished runs")
-    return sorted(started, key=lambda run: (len(run.folder.name), run.folder.name))
+    return sorted(found, key=lambda run: (len(run.folder.name), run.folder.name))

@@ -16,6 +16,7 @@ from mlpcli.config.loading import MAX_BYTES as MAX_CONFIG_BYTES
 from mlpcli.errors import CheckpointError
 from mlpcli.files import is_locked, reading
 from mlpcli.runs.folder import MAX_NOTE, Run
+from mlpcli.runs.provenance import DIVERGED
 from mlpcli.runs.reading import Row, read_bytes, read_json, read_summary
 
 # As `to_yaml` writes it. To parse the file would take most of the time that a listing needs.
@@ -27,7 +28,7 @@ class ListedRun:
     """A run as its folder shows it at this moment."""
 
     run_dir: Path
-    state: str  # "finished", "stopped", "running", or "empty": nothing is saved
+    state: str  # "finished", "running", "diverged", "stopped", or "empty": nothing is saved
     val_accuracy: float | None  # the highest of all epochs; None without validation
     train_accuracy: float | None  # of the last epoch
     epochs: int  # that are finished
@@ -39,6 +40,13 @@ class ListedRun:
     @property
     def name(self) -> str:
         return self.run_dir.absolute().name
+
+    @property
+    def standing(self) -> str:
+        """The state, and for one that has not finished how far it is."""
+        if self.state in ("finished", "empty"):
+            return self.state
+        return f"{self.state} after epoch {self.epochs} of {self.configured_epochs or '?'}"
 
     def row(self) -> dict[str, Any]:
         """Return it as JSON and CSV hold it, by the names COLUMNS."""
@@ -89,6 +97,9 @@ def look(run: Run) -> ListedRun:
     epochs = int(last.get("epoch") or 0)
     seconds = sum(row["seconds"] or 0 for row in rows) if rows else None
 
+    environment = dict[str, Any]()
+    with contextlib.suppress(CheckpointError):
+        environment = read_json(run.environment)
     match = EPOCHS.search(_text(run.config_file, MAX_CONFIG_BYTES))
     configured = int(match[1]) if match else None
     if is_locked(run.folder):
@@ -97,6 +108,8 @@ def look(run: Run) -> ListedRun:
         state = "finished"
         epochs, val_accuracy = summary["epochs"], summary["val_accuracy"]
         seconds = summary["seconds"]
+    elif DIVERGED in environment:
+        state = "diverged"
     else:
         state = "stopped" if epochs or run.last.is_file() else "empty"
     return ListedRun(
@@ -107,7 +120,7 @@ def look(run: Run) -> ListedRun:
         epochs=epochs,
         configured_epochs=configured,
         seconds=seconds,
-        time=_time(run),
+        time=_time(run, environment),
         note=_text(run.note, MAX_NOTE * 4)[:MAX_NOTE].strip(),
     )
 
@@ -125,10 +138,10 @@ def _is_run(folder: Path) -> bool:
         return False
 
 
-def _time(run: Run) -> datetime:
+def _time(run: Run, environment: dict[str, Any]) -> datetime:
     """Return when a run was started; where that is not recorded, its configuration's date."""
-    with contextlib.suppress(CheckpointError, KeyError, TypeError, ValueError, OverflowError):
-        return datetime.fromisoformat(read_json(run.environment)["time"]).astimezone()
+    with contextlib.suppress(KeyError, TypeError, ValueError, OverflowError, OSError):
+        return datetime.fromisoformat(environment["time"]).astimezone()
     with contextlib.suppress(OSError, ValueError, OverflowError):
         return datetime.fromtimestamp(run.config_file.stat().st_mtime).astimezone()
     return datetime.fromtimestamp(0).astimezone()

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlpcli.config.settings import Config
+from mlpcli.config.settings import Config, TrainingConfig
 from mlpcli.data import features
 from mlpcli.data.dataset import Dataset
 from mlpcli.errors import CheckpointError, DivergedError
 from mlpcli.nn.model import Model
 from mlpcli.nn.optimizers import OPTIMIZERS
-from mlpcli.nn.schedules import SCHEDULES
+from mlpcli.nn.schedules import SCHEDULES, Schedule
 from mlpcli.quantities import ACCURACY, COUNT, FINITE, SECONDS, Quantity, optional
 from mlpcli.training.evaluate import evaluate
 
@@ -102,9 +102,7 @@ class Training:
         self.optimizer = OPTIMIZERS[config.optimizer.name](
             network.params, network.grads, network.weights, **config.optimizer.options()
         )
-        self.schedule = SCHEDULES[config.schedule.name](
-            epochs=config.training.epochs, **config.schedule.options()
-        )
+        self.schedule = self.schedule_over(config.training.epochs)
         self._predictions, self._correct = np.empty(size, np.intp), np.empty(size, np.bool_)
 
     @property
@@ -116,11 +114,20 @@ class Training:
         epoch = step / len(self.train_loader)
         return self.config.optimizer.learning_rate * self.schedule(epoch)
 
+    def schedule_over(self, epochs: int) -> Schedule:
+        """Return the schedule of the learning rate, as it is if all are this many epochs."""
+        schedule = self.config.schedule
+        return SCHEDULES[schedule.name](epochs=epochs, **schedule.options())
+
     @property
     def finished(self) -> bool:
         """Whether all epochs are done, or patience has run out."""
-        epoch, patience = self.progress.epoch, self.config.training.patience or math.inf
-        return epoch >= self.config.training.epochs or epoch - self.progress.best_epoch >= patience
+        return self.has_finished(self.config.training)
+
+    def has_finished(self, config: TrainingConfig) -> bool:
+        """Whether it would be finished, with the epochs and the patience of this configuration."""
+        epoch, patience = self.progress.epoch, config.patience or math.inf
+        return epoch >= config.epochs or epoch - self.progress.best_epoch >= patience
 
     def epochs(self, on_step: Callable[[Progress], None]) -> Iterator[EpochResult]:
         """Train to the end: yield after each epoch, call `on_step` after each step.

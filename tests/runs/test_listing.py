@@ -99,7 +99,11 @@ def test_the_state_is_that_of_this_moment(tmp_path: Path) -> None:
     with locked(run.folder):
         assert look(run).state == "running"
     assert look(run).state == "stopped"
-    assert look(made(tmp_path, [0.1, 0.2], epochs=5)).state == "finished", "by training.patience"
+    assert look(run).standing == "stopped after epoch 2 of 5"
+    run.write_environment({"diverged": "training diverged: the loss is nan"})
+    assert look(run).standing == "diverged after epoch 2 of 5"
+    patient = look(made(tmp_path, [0.1, 0.2], epochs=5))
+    assert (patient.state, patient.standing) == ("finished", "finished"), "by training.patience"
 
 
 def test_the_best_is_a_finished_run_with_validation(tmp_path: Path) -> None:

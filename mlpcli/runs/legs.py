@@ -56,7 +56,7 @@ def spans(legs: Sequence[Leg], epoch: int) -> list[dict[str, Any]]:
 
     What a leg had trained beyond the checkpoint from which the next was resumed is not counted.
     """
-    ends = [*(leg.from_epoch for leg in legs[1:]), epoch]
+    ends = [*(leg.from_epoch for leg in legs[1:]), epoch][: len(legs)]
     return [asdict(leg) | {"to_epoch": end} for leg, end in zip(legs, ends, strict=True)]
 
 

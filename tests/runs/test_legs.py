@@ -55,6 +55,11 @@ def test_other_values_are_refused(changes: dict[str, object]) -> None:
 def test_a_leg_ends_where_the_next_begins() -> None:
     found = spans([leg(0, 9), leg(5, 9), leg(4, 9)], 9)
     assert [(each["from_epoch"], each["to_epoch"]) for each in found] == [(0, 5), (5, 4), (4, 9)]
+    assert spans([], 9) == []
+
+
+def test_a_run_of_before_there_were_legs_takes_one_command() -> None:
+    assert commands([], Config(name="a"), FILE) == ["mlpcli train runs/a-1/config.yaml"]
 
 
 def test_resumptions_need_no_command() -> None:

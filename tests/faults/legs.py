@@ -233,7 +233,7 @@ TEXTS = {
 }
 
 
-@row(28, "files of a run that others have written", cases=180, few=5)
+@row(28, "files of a run that others have written", cases=220, few=5)
 def files_of_others(seed: int) -> Iterator[Case]:
     uses = (*USES, ["runs", "RUN", "--csv"])
     changes = {f"{name}, {kind}": text_of(name, text) for name in RECORDS

@@ -200,7 +200,8 @@ def test_a_run_that_is_resumed_for_longer_and_stopped_is_not_finished(
     longer = [sys.executable, "-m", "mlpcli", "train", "--resume", "smoke-1"]
     longer += ["training.epochs=999", "--extend"]
     with subprocess.Popen(longer, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
-        process.stderr.readline()  # an epoch
+        for _ in range(2):  # the warning, and an epoch
+            process.stderr.readline()
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=30)
     (run,) = json.loads(mlpcli("runs", "--json").stdout)["runs"]

@@ -6,6 +6,7 @@ NumPy is imported inside functions: `train` sets the number of BLAS threads befo
 from __future__ import annotations
 
 import os
+import signal
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from mlpcli.config import loading
 from mlpcli.config.settings import Config
 from mlpcli.errors import InterruptedRunError
 from mlpcli.files import expanded
-from mlpcli.interrupts import stop_on_ctrl_c
+from mlpcli.interrupts import stop_in_program
 from mlpcli.runs import folder as runs
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ def train(
     config: ConfigLike | None = None,
     *,
     resume: PathLike | None = None,
+    extend: bool = False,
     runs_dir: PathLike = "runs",
     data_dir: PathLike | None = None,
     on_epoch: Callable[[EpochResult], object] | None = None,
@@ -122,8 +124,10 @@ def train(
 
     `config` is a file, a run's folder, the name of a shipped configuration, a Config, or a mapping
     of dotted keys to values, over the configuration that its `base` names; when resuming it may be
-    left out. Nothing is printed: `on_epoch` is called after each epoch, and what it raises ends the
-    training. After that and after Ctrl-C, which raises KeyboardInterrupt, the run can be resumed.
+    left out; a finished run is trained for more epochs, where that changes its schedule only if
+    `extend`. Nothing is printed: `on_epoch` is called after each epoch, and what it raises ends the
+    training. After that and after Ctrl-C, which raises KeyboardInterrupt, the run can be resumed;
+    also after SIGTERM and its like, which then end the process.
 
     `threads: null` keeps the BLAS threads that the process has. Raises MlpcliError for an invalid
     configuration, missing data, a checkpoint that cannot be resumed, or a training that diverges.
@@ -140,15 +144,21 @@ def train(
 
         reporter = _Reporter(on_epoch)
         try:
-            with stop_on_ctrl_c() as stop:
+            with stop_in_program() as stop:
                 if run is None or last is None:
                     summary = runner.start(settings, folder, reporter, stop)
                 else:
-                    summary = runner.resume(run, last, settings, reporter, stop, strict=False)
+                    summary = runner.resume(
+                        run, last, settings, reporter, stop, strict=False, extend=extend
+                    )
         except InterruptedRunError as error:
-            raise KeyboardInterrupt(f"{error}; {error.hint}") from None
-    if stop.asked() is not None:
-        raise KeyboardInterrupt(f"after the last step: {summary['run_dir']} is complete")
+            message = f"{error}; {error.hint}"
+        else:
+            message = f"after the last step: {summary['run_dir']} is complete"
+    if (number := stop.asked()) is not None:
+        if number != signal.SIGINT:
+            signal.raise_signal(number)  # which ends the process, as it would have without us
+        raise KeyboardInterrupt(message)
     return FinishedRun(Path(summary["run_dir"]), summary)
 
 

@@ -94,19 +94,17 @@ def open_regular(path: Path) -> io.BufferedReader:
 def open_own(path: Path) -> io.FileIO:
     """Open a file to read and write it, made if there is none.
 
-    Raises OSError for what could be somebody else's file by another name: a symbolic link, a file
-    with several names, and whatever is not a regular file.
+    Raises OSError for a symbolic link, and for whatever is not a regular file. Who writes into one
+    of several names, `st_nlink`, writes into what another may have linked to here.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         descriptor = os.open(path, flags, 0o666)
     except OSError as error:
         raise _is_link(path) if error.errno == errno.ELOOP else error from None
-    found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        what = "a file of several names" if found.st_nlink > 1 else "not a regular file"
-        raise OSError(errno.EINVAL, what, str(path))
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
     return io.FileIO(descriptor, "r+")
 
 
@@ -143,11 +141,11 @@ def replacing(path: Path, keep_as: Path | None = None) -> Iterator[IO[bytes]]:
                     _give_access(file.fileno(), path, old)
                 yield file
                 file.flush()
-                _sync(file.fileno())
+                sync(file.fileno())
             if keep_as is not None and old is not None:
                 _name_too(folder, path.name, keep_as.name)
             os.replace(temporary, path.name, src_dir_fd=folder, dst_dir_fd=folder)
-            _sync(folder)
+            sync(folder)
 
 
 def _regular(folder: int, path: Path) -> os.stat_result | None:
@@ -198,7 +196,7 @@ def _name_too(folder: int, name: str, other: str) -> None:
                 shutil.copyfileobj(file, copy)
                 copy.flush()
                 os.fchmod(copy.fileno(), stat.S_IMODE(os.fstat(descriptor).st_mode))
-                _sync(copy.fileno())
+                sync(copy.fileno())
         os.replace(temporary, other, src_dir_fd=folder, dst_dir_fd=folder)
 
 
@@ -258,12 +256,12 @@ def sync_folder(folder: Path) -> None:
     """Have the folder's names on disk, as fsync has a file's contents."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        _sync(descriptor)
+        sync(descriptor)
     finally:
         os.close(descriptor)
 
 
-def _sync(descriptor: int) -> None:
+def sync(descriptor: int) -> None:
     """Have a file on disk, where its file system can promise that; not each can for a folder."""
     try:
         os.fsync(descriptor)
@@ -285,6 +283,8 @@ def locked(folder: Path, warn: Callable[[str], object]) -> Iterator[None]:
         file = open_own(path)
     with file:  # closing the file, or the end of the process, gives the lock back
         with writing(path):
+            if os.fstat(file.fileno()).st_nlink > 1:
+                raise OSError(errno.EINVAL, "a file of several names; remove this one")
             try:
                 taken = _take(file)
                 if not taken:

@@ -9,7 +9,12 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Those by which terminals, shells and batch systems ask a process to go; not all systems have all.
+# SIGQUIT (Ctrl-\\) is none of them: it ends at once, as anywhere.
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
+SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
+PYTHONS_OWN = (signal.SIG_DFL, signal.default_int_handler)
+REPEATED = {getattr(signal, "SIGXCPU", None)}
 
 
 class StopRequest:
@@ -30,9 +35,10 @@ class StopRequest:
 
 @contextlib.contextmanager
 def stop_on_signal() -> Iterator[StopRequest]:
-    """Yield a stop request that SIGINT or SIGTERM makes; a second signal ends the process at once.
+    """Yield a stop request that any of SIGNALS makes; a second one ends the process at once.
 
-    The first signal does so too, unless the work has set `can_save`.
+    The first does so too, unless the work has set `can_save`. One that is ignored, as SIGHUP under
+    nohup, stays ignored. SIGXCPU, of which the system sends one per second, counts once.
     """
     stop = StopRequest()
 
@@ -41,38 +47,50 @@ def stop_on_signal() -> Iterator[StopRequest]:
         if not stop.can_save:
             with contextlib.suppress(OSError):
                 os.write(2, b"error: interrupted before the first step\n")
-        if stop.asked() is not None or not stop.can_save:
             os._exit(128 + number)
-        stop.request(number)
+        if stop.asked() is None:
+            stop.request(number)
+        elif number not in REPEATED:
+            os._exit(128 + number)
 
-    previous = [signal.signal(number, handle) for number in SIGNALS]
+    previous = {
+        number: signal.signal(number, handle)
+        for number in SIGNALS
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
     try:
         yield stop
     finally:
-        for number, handler in zip(SIGNALS, previous, strict=True):
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
 @contextlib.contextmanager
-def stop_on_ctrl_c() -> Iterator[StopRequest]:
-    """Yield a stop request that Ctrl-C makes, for work inside a program that is not ours.
+def stop_in_program() -> Iterator[StopRequest]:
+    """Yield a stop request that SIGNALS make, for work inside a program that is not ours.
 
-    A second Ctrl-C raises KeyboardInterrupt at once, and the first too, unless the work has set
-    `can_save`. A handler of the program's own is left alone, as are threads that cannot set one.
+    A second signal does what it would do without us, and the first too, unless the work has set
+    `can_save`. Handlers of the program's own are left alone, as are threads that cannot set one.
     """
     stop = StopRequest()
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if stop.asked() is not None or not stop.can_save:
-            raise KeyboardInterrupt
-        stop.request(number)
+        if stop.asked() is None and stop.can_save:
+            stop.request(number)
+        elif stop.asked() is None or number not in REPEATED:
+            signal.signal(number, previous[number])
+            signal.raise_signal(number)
 
     in_main_thread = threading.current_thread() is threading.main_thread()
-    if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield stop
-        return
-    signal.signal(signal.SIGINT, handle)
+    previous = {
+        number: signal.getsignal(number)
+        for number in SIGNALS
+        if in_main_thread and signal.getsignal(number) in PYTHONS_OWN
+    }
+    for number in previous:
+        signal.signal(number, handle)
     try:
         yield stop
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number, handler in previous.items():
+            signal.signal(number, handler)

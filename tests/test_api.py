@@ -24,6 +24,7 @@ from mlpcli import environment
 from mlpcli.config.settings import SyntheticConfig
 from mlpcli.data import dataset
 from mlpcli.errors import CheckpointError, ConfigError, DataError, MlpcliError
+from mlpcli.runs import checkpoint
 
 SETTINGS = {
     "base": CONFIGS / "note.yaml",
@@ -104,10 +105,10 @@ def test_training_gives_the_bits_of_the_command_line_and_prints_nothing(
     assert done.returncode == 0, done.stderr
     assert run.folder == tmp_path / "runs" / "note-1"
     require_same(run.folder, tmp_path / "runs" / "note-2")
-    timed = ("run_dir", "checkpoint", "seconds", "images_per_second")
+    own = ("run_dir", "checkpoint", "seconds", "images_per_second", "legs")
     other = json.loads(done.stdout)
     assert run.summary.keys() == other.keys()
-    assert all(run.summary[key] == other[key] for key in other if key not in timed)
+    assert all(run.summary[key] == other[key] for key in other if key not in own)
 
 
 def test_each_epoch_is_reported_as_it_ends(shapes_dir: Path, tmp_path: Path) -> None:
@@ -141,6 +142,34 @@ def test_what_stops_a_training_loses_nothing(
     resumed = mlpcli.train(resume=folder / "note-1")
     assert resumed.folder == folder / "note-1"
     require_same(run.folder, resumed.folder)
+
+
+STOPPED = """
+import os, signal, sys, mlpcli
+stop = lambda result: os.kill(os.getpid(), signal.SIGTERM)
+settings = {"base": sys.argv[1], "data.val_size": 50, "threads": 1}
+mlpcli.train(settings, data_dir=sys.argv[2], on_epoch=stop)
+"""
+
+
+def test_other_signals_end_the_program_after_the_run_is_saved(
+    shapes_dir: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", STOPPED, CONFIGS / "note.yaml", shapes_dir]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGTERM, "", "")
+    assert checkpoint.load(tmp_path / "runs/note-1/checkpoints/last.npz").step == 3
+
+
+def test_a_longer_cosine_needs_extend(run: mlpcli.FinishedRun) -> None:
+    cosine = {"base": run.folder / "config.yaml", "schedule.name": "cosine"}
+    short = mlpcli.train(cosine, runs_dir=run.folder.parent)
+    longer = {"base": short.folder / "config.yaml", "training.epochs": 3}
+    with pytest.raises(CheckpointError, match="has finished its 2 epochs; 3 would change the lea"):
+        mlpcli.train(longer, resume=short.folder)
+    with pytest.warns(RuntimeWarning, match="extended from 2 to 3 epochs: learning rate from"):
+        extended = mlpcli.train(longer, resume=short.folder, extend=True)
+    assert [leg["to_epoch"] for leg in extended.summary["legs"]] == [2, 3]
 
 
 def test_ctrl_c_after_the_last_step_is_not_lost(shapes_dir: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from mlpcli.interrupts import SIGNALS, StopRequest, stop_on_ctrl_c, stop_on_signal
+from mlpcli.interrupts import SIGNALS, StopRequest, stop_in_program, stop_on_signal
 
 TWICE = """
 import signal, sys
@@ -53,10 +53,57 @@ def test_the_second_signal_ends_at_once_and_the_first_where_nothing_can_be_saved
     assert (done.returncode, done.stdout, done.stderr) == (code, stdout, stderr)
 
 
+def test_batch_systems_warn_with_six_signals() -> None:
+    names = {number.name for number in SIGNALS}
+    assert names == {"SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU"}
+
+
+def test_a_limit_on_cpu_time_that_is_signalled_each_second_leaves_time_to_save() -> None:
+    with stop_on_signal() as stop:
+        stop.can_save = True
+        for _ in range(3):
+            signal.raise_signal(signal.SIGXCPU)
+        assert stop.asked() == signal.SIGXCPU
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_that_is_ignored_stays_ignored(number: signal.Signals) -> None:
+    """As SIGHUP is under nohup, and Ctrl-C for what a script runs in the background."""
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        for handling in (stop_on_signal, stop_in_program):
+            with handling() as stop:
+                stop.can_save = True
+                signal.raise_signal(number)
+                assert stop.asked() is None
+            assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
+
+
+IN_PROGRAM = """
+import signal, sys
+from mlpcli.interrupts import stop_in_program
+number = int(sys.argv[1])
+with stop_in_program() as stop:
+    stop.can_save = True
+    signal.raise_signal(number)
+    print(stop.asked() == number, flush=True)
+    signal.raise_signal(number)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_in_a_program_the_second_signal_does_what_it_always_does(number: signal.Signals) -> None:
+    command = [sys.executable, "-c", IN_PROGRAM, str(int(number))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (-number, "True\n", "")
+
+
 def test_a_second_ctrl_c_is_python_s_own_and_the_first_where_nothing_can_be_saved() -> None:
-    with pytest.raises(KeyboardInterrupt), stop_on_ctrl_c():
+    with pytest.raises(KeyboardInterrupt), stop_in_program():
         signal.raise_signal(signal.SIGINT)
-    with stop_on_ctrl_c() as stop:
+    with stop_in_program() as stop:
         stop.can_save = True
         signal.raise_signal(signal.SIGINT)
         assert stop.asked() == signal.SIGINT
@@ -72,7 +119,7 @@ def test_a_handler_of_the_program_and_a_thread_without_one_are_left_alone() -> N
         numbers.append(number)
 
     def asked() -> int | None:
-        with stop_on_ctrl_c() as stop:
+        with stop_in_program() as stop:
             stop.can_save = True
             signal.raise_signal(signal.SIGINT)
             return stop.asked()

@@ -38,8 +38,8 @@ RUNS = Path("runs")
 def runs(paths: tuple[Path, ...], sort: str, best: bool, as_csv: bool, as_json: bool) -> None:
     """List the runs in FOLDER, by default runs; of two RUNs show how they differ.
 
-    A run is finished, running, stopped, or empty: nothing is saved. The time is that of its start.
-    A run without validation shows the accuracy on the training images.
+    A run is finished, running, diverged, stopped, or empty: nothing is saved. The time is that of
+    its start. A run without validation shows the accuracy on the training images.
 
     --best exits with 5 if no run in FOLDER has finished with a validation accuracy.
 
@@ -74,7 +74,8 @@ def _list(folder: Path, found: Sequence[ListedRun], as_csv: bool, as_json: bool)
         writer = csv.DictWriter(sys.stdout, listing.COLUMNS, lineterminator="\n")
         writer.writeheader()
         for row in rows:
-            writer.writerow(row | {name: printable(row[name]) for name in ("run_dir", "note")})
+            texts = {name: listing.cell(printable(row[name])) for name in ("run_dir", "note")}
+            writer.writerow(row | texts)
     elif found:
         click.echo(_table(found))
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from mlpcli.cli import _options as options
 from mlpcli.cli._progress import Bar
 from mlpcli.cli._terminal import sampled, sparkline
 from mlpcli.config.loading import load
-from mlpcli.errors import CheckFailedError, ConfigError
+from mlpcli.errors import CheckFailedError, CheckpointError, ConfigError
 from mlpcli.interrupts import stop_on_signal
 from mlpcli.runs import folder as runs
 from mlpcli.sweep import plan as sweeps
@@ -47,6 +48,11 @@ def _short_note(ctx: click.Context, _: click.Parameter, note: str | None) -> str
     is_flag=True,
     help="With --resume: refuse another NumPy, BLAS, processor or number of threads.",
 )
+@click.option(
+    "--extend",
+    is_flag=True,
+    help="With --resume: train a finished run for more epochs though that changes its schedule.",
+)
 @options.as_json
 @click.option(
     "--min-val-accuracy",
@@ -68,6 +74,7 @@ def train(
     runs_dir: Path,
     resume: Path | None,
     strict: bool,
+    extend: bool,
     as_json: bool,
     min_val_accuracy: float | None,
     note: str | None,
@@ -100,7 +107,7 @@ def train(
                 summary = experiment.start(settings, runs_dir, bar, stop, note)
             else:
                 summary = experiment.resume(
-                    run, last, settings, bar, stop, strict=strict, note=note
+                    run, last, settings, bar, stop, strict=strict, extend=extend, note=note
                 )
     if as_json:
         options.print_json(summary)
@@ -169,7 +176,10 @@ def _print_summary(summary: dict[str, Any]) -> None:
 
 
 def _print_curve(run: runs.Run, split: str) -> None:
-    if accuracies := [row[f"{split}/accuracy"] or 0.0 for row in run.epochs()]:
+    accuracies: list[float] = []
+    with contextlib.suppress(CheckpointError):  # more rows than a curve needs
+        accuracies = [row[f"{split}/accuracy"] or 0.0 for row in run.epochs()]
+    if accuracies:
         click.echo(
             f"{split + ' curve':12}{sparkline(sampled(accuracies, CURVE))}"
             f"  {accuracies[0]:.1%} to {accuracies[-1]:.1%}"

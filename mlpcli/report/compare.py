@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,26 +23,41 @@ from mlpcli.runs import checkpoint
 from mlpcli.runs.checkpoint import Checkpoint
 from mlpcli.runs.folder import Run
 from mlpcli.runs.inference import predict, split_for
+from mlpcli.runs.legs import Leg
+from mlpcli.runs.listing import ListedRun, look
+from mlpcli.runs.provenance import earlier
+from mlpcli.runs.reading import Row
 from mlpcli.runs.seeds import SeedAccuracies
 
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """What a run's folder says of its training: configuration and metrics of each epoch."""
+    """What a run's folder says of its training: configuration, metrics of each epoch, and legs."""
 
     run: Run
     config: Config
-    epochs: list[dict[str, float | None]]
+    epochs: list[Row]
+    listed: ListedRun
+    legs: list[Leg]
 
     @property
     def name(self) -> str:
         return printable(self.run.folder.resolve().name)
 
     @property
+    def has_finished(self) -> bool:
+        return self.listed.state == "finished"
+
+    @property
     def val_accuracy(self) -> float | None:
-        """The highest of all epochs; None without validation."""
+        """The highest of all epochs; None without validation or before the first epoch."""
         accuracies = self.column("val/accuracy")
-        return None if accuracies[-1] is None else max(each or 0.0 for each in accuracies)
+        return max((each for each in accuracies if each is not None), default=None)
+
+    @property
+    def rank(self) -> tuple[bool, bool, float]:
+        """What runs are sorted by, the first last: those that have finished before all others."""
+        return self.has_finished, bool(self.epochs), self.val_accuracy or 0.0
 
     @property
     def seconds(self) -> float:
@@ -53,14 +69,33 @@ class TrainedRun:
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that differ only in the seed, the best first."""
+    """Runs that differ only in the seed, the best first: finished ones before all others."""
 
     runs: list[TrainedRun]
 
     @property
+    def seeds(self) -> list[TrainedRun]:
+        """The best run of each seed: two of one seed are one training, twice."""
+        return list({each.config.seed: each for each in reversed(self.runs)}.values())[::-1]
+
+    @property
     def accuracy(self) -> SeedAccuracies:
-        accuracies = (each.val_accuracy for each in self.runs)
+        accuracies = (each.val_accuracy for each in self.seeds)
         return SeedAccuracies([each for each in accuracies if each is not None])
+
+    @property
+    def has_finished(self) -> bool:
+        """Whether a run of each seed has: the mean of fewer would be one of the luckier seeds."""
+        return all(each.has_finished for each in self.seeds)
+
+    @property
+    def standing(self) -> str:
+        """How many runs have finished, and how far the others are."""
+        finished = sum(each.has_finished for each in self.runs)
+        others = [each.listed.standing for each in self.runs if not each.has_finished]
+        if len(others) > 2:
+            others = [f"{len(others)} not finished"]
+        return ", ".join([f"{finished} finished"] * (finished > 0) + others)
 
     @property
     def seconds(self) -> float:
@@ -106,29 +141,45 @@ class Pair:
     p: float
 
 
-def read(run: Run) -> TrainedRun:
-    """Read a run's folder; raises CheckpointError where no epoch is finished."""
-    epochs = run.epochs()
-    if not epochs:
-        raise CheckpointError(f"{run.folder}: has not finished an epoch yet")
-    return TrainedRun(run, config.load(run.config_file), epochs)
+def read(runs: Iterable[Run]) -> list[TrainedRun]:
+    """Read the folders of runs, each once, whatever paths lead there.
+
+    Raises CheckpointError where one is not understood, or none has finished an epoch.
+    """
+    folders: dict[Path, Run] = {}
+    for run in runs:
+        folders.setdefault(run.folder.resolve(), run)
+    found = [_read(run) for run in folders.values()]
+    if not any(each.epochs for each in found):
+        raise CheckpointError(f"{found[0].run.folder}: has not finished an epoch yet")
+    return found
+
+
+def _read(run: Run) -> TrainedRun:
+    legs: list[Leg] = []
+    with contextlib.suppress(CheckpointError):
+        legs = earlier(run.environment).get("legs", [])
+    return TrainedRun(run, config.load(run.config_file), run.epochs(), look(run), legs)
 
 
 def grouped(runs: Iterable[TrainedRun]) -> list[Group]:
-    """Group runs that differ only in the seed, by mean validation accuracy, the best first."""
+    """Group runs that differ only in the seed, by mean validation accuracy, the best first.
+
+    Those of which a seed has not finished come after all others.
+    """
     groups: dict[tuple[Any, ...], list[TrainedRun]] = {}
     for each in runs:
         groups.setdefault(learned(replace(each.config, seed=0)), []).append(each)
     ranked = [
-        Group(sorted(same, key=lambda each: each.val_accuracy or 0.0, reverse=True))
-        for same in groups.values()
+        Group(sorted(same, key=lambda each: each.rank, reverse=True)) for same in groups.values()
     ]
-    return sorted(ranked, key=lambda group: group.accuracy.rank, reverse=True)
+    return sorted(ranked, key=lambda each: (each.has_finished, each.accuracy.rank), reverse=True)
 
 
 def best_two(groups: list[Group]) -> list[TrainedRun]:
     """Return the best runs of the best two configurations, or of the only one its best two."""
-    return groups[0].runs[:2] if len(groups) == 1 else [group.runs[0] for group in groups[:2]]
+    chosen = groups[0].seeds if len(groups) == 1 else [group.runs[0] for group in groups]
+    return [each for each in chosen if each.epochs][:2]
 
 
 def labels(groups: list[Group]) -> list[str]:

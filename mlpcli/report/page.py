@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import statistics
 from collections.abc import Sequence
 from importlib import resources
@@ -17,6 +16,7 @@ from mlpcli.metrics import calibration, wilson_interval
 from mlpcli.report import compare, plots
 from mlpcli.report.compare import EvaluatedRun, Group, TrainedRun
 from mlpcli.report.plots import Line
+from mlpcli.runs import legs
 from mlpcli.runs.checkpoint import Checkpoint
 from mlpcli.runs.folder import Run
 
@@ -31,8 +31,9 @@ def page(runs: Sequence[Run], data_dir: Path | None = None) -> str:
     them, for the next best configuration: never to choose. Raises CheckpointError, and DataError
     where the test images are unavailable.
     """
-    groups = compare.grouped(map(compare.read, runs))
-    evaluated = [compare.evaluate(trained, data_dir) for trained in compare.best_two(groups)]
+    trained = compare.read(runs)
+    groups = compare.grouped(trained)
+    evaluated = [compare.evaluate(each, data_dir) for each in compare.best_two(groups)]
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -41,6 +42,7 @@ def page(runs: Sequence[Run], data_dir: Path | None = None) -> str:
         number=lambda value: f"{value:,}",
         line_color=plots.line_color,
         png=plots.png,
+        printable=printable,
     )
     template = resources.files("mlpcli.report").joinpath("page.html").read_text("utf-8")
     best = evaluated[0]
@@ -48,7 +50,7 @@ def page(runs: Sequence[Run], data_dir: Path | None = None) -> str:
     facts = best.saved.environment | {"data_digest": best.saved.data_digest}
     return environment.from_string(template).render(
         colors=plots.COLORS | plots.BACKGROUND,
-        several=len(runs) > 1,
+        several=len(trained) > 1,
         groups=groups,
         labels=compare.labels(groups),
         overlaid=_overlaid(groups),
@@ -66,7 +68,8 @@ def page(runs: Sequence[Run], data_dir: Path | None = None) -> str:
         images=_images(best),
         calibration=found,
         reliability=plots.reliability(found, "accuracy by confidence"),
-        command=printable(shlex.quote(str(best.trained.run.config_file))),
+        commands=[printable(each) for each in _commands(best.trained)],
+        legs=legs.spans(best.trained.legs, best.trained.listed.epochs),
         config_text=to_yaml(settings),
         environment={printable(name): printable(str(value)) for name, value in facts.items()},
     )
@@ -91,7 +94,7 @@ def _figures(best: EvaluatedRun) -> list[tuple[str, str, str]]:
         remark = f"of {count:,} images; 95% interval {_percent(low)} to {_percent(high)}"
         return name, _percent(accuracy), remark
 
-    trained, settings, val_size = best.trained, best.saved.config, best.saved.config.data.val_size
+    trained, val_size = best.trained, best.saved.config.data.val_size
     figures = [accuracy("test accuracy", best.confusion.accuracy, len(best.test))]
     # Of the saved network: a run that is still going may have a better one by now.
     if best.saved.val_accuracy is not None:
@@ -101,7 +104,7 @@ def _figures(best: EvaluatedRun) -> list[tuple[str, str, str]]:
         *figures,
         (
             "checkpoint epoch",
-            f"{best.saved.epoch} of {settings.training.epochs}",
+            f"{best.saved.epoch} of {trained.config.training.epochs}",
             "highest validation accuracy" if val_size else "the last, without validation",
         ),
         ("training time", f"{trained.seconds:,.1f} s", f"median {speed:,.0f} images/s"),
@@ -111,6 +114,11 @@ def _figures(best: EvaluatedRun) -> list[tuple[str, str, str]]:
             "weights and biases of the network on pixels",
         ),
     ]
+
+
+def _commands(trained: TrainedRun) -> list[str]:
+    """Return the commands that train a run once more."""
+    return legs.commands(trained.legs, trained.config, trained.run.config_file)
 
 
 def _curves(trained: TrainedRun) -> list[str]:
@@ -137,6 +145,7 @@ def _overlaid(groups: list[Group]) -> list[str]:
             Line(each.column(name), number)
             for number, group in enumerate(groups, start=1)
             for each in group.runs
+            if each.epochs
         ]
         return plots.curves(lines, title, percent=percent)
 

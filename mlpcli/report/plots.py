@@ -33,6 +33,7 @@ COLORS = {
     "--ink": ("#1d2430", "#e7ebf2"),
     "--grid": ("#d5dae1", "#3a4351"),
 }
+DRAWN = 1e30  # values from here on are left out: a scale for them overflows
 LINES = 8  # lines with a colour of their own; all others have the grid's
 BACKGROUND = {"--page": ("#fbfbfa", "#12161c")}
 INK, GRID = COLORS["--ink"][0], COLORS["--grid"][0]
@@ -70,7 +71,7 @@ def curves(lines: Sequence[Line], title: str, *, percent: bool = False) -> str:
     figure, axes = new_figure()
     axes.set_title(title, loc="left", fontsize=10, color=INK)
     for line in reversed(lines):  # the first is drawn last, on top
-        values = [np.nan if value is None else value for value in line.values]
+        values = [np.nan if value is None or value >= DRAWN else value for value in line.values]
         epochs = np.arange(1, len(values) + 1)
         axes.plot(
             epochs,

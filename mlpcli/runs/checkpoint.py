@@ -28,7 +28,9 @@ from mlpcli.errors import CheckpointError, in_one_line
 from mlpcli.files import open_regular, reading, replacing
 from mlpcli.nn.model import Model
 from mlpcli.nn.network import named_shapes
+from mlpcli.quantities import ACCURACY, COUNT, FINITE, Quantity, optional
 from mlpcli.runs.folder import CHECKPOINTS
+from mlpcli.runs.reading import parse_json
 
 FORMAT = 3
 METADATA, DIGEST, RESUME = "metadata", "digest", "resume/"
@@ -137,7 +139,7 @@ def _read(file: IO[bytes], source: str) -> Checkpoint:
             raise ValueError("its arrays overlap")
         if METADATA not in headers or headers[METADATA].info.file_size > MAX_METADATA_BYTES:
             raise ValueError("it has no metadata")
-        facts = _facts(json.loads(str(headers[METADATA].read(archive))), source)
+        facts = _facts(parse_json(str(headers[METADATA].read(archive))), source)
         _require_arrays(headers, facts)
         arrays = {name: header.read(archive) for name, header in headers.items()}
     if str(arrays.pop(DIGEST)) != _digest(arrays):
@@ -202,7 +204,7 @@ def _header(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Header:
     return header
 
 
-def _facts(metadata: Any, source: str) -> Checkpoint:
+def _facts(metadata: dict[str, Any], source: str) -> Checkpoint:
     """Return a checkpoint without its arrays; raises ValueError, KeyError, or ConfigError."""
     if metadata["format"] != FORMAT:
         raise ValueError(f"format {metadata['format']!r}, expected {FORMAT}")
@@ -211,27 +213,30 @@ def _facts(metadata: Any, source: str) -> Checkpoint:
         raise ValueError("label_names are not a list of names")
     if not all(isinstance(name, str) and name.isprintable() for name in names):
         raise ValueError("label_names are not printable text")
-    for name, kinds in _KINDS.items():
+    for name, kind in _KINDS.items():
         value = metadata[name]
-        number = value if isinstance(value, (int, float)) else 0
-        if type(value) not in kinds or not 0 <= number < math.inf:
-            raise ValueError(f"its {name} is not of the right type")
+        if not (kind.holds(value) if isinstance(kind, Quantity) else type(value) is kind):
+            expected = str(kind) if isinstance(kind, Quantity) else f"a {kind.__name__}"
+            raise ValueError(f"its {name} is {repr(value)[:40]}, expected {expected}")
+    config = from_dict(metadata["config"], source)
+    if config.data.val_size == 0 and metadata["val_accuracy"] is not None:
+        raise ValueError("it has a validation accuracy, but data.val_size is 0")
     return Checkpoint(
-        config=from_dict(metadata["config"], source),
+        config=config,
         label_names=tuple(names),
         **{name: metadata[name] for name in _KINDS},
     )
 
 
-# The metadata that is saved and read as it is, and the types of each.
-_KINDS: dict[str, tuple[type, ...]] = {
-    "data_digest": (str,),
-    "environment": (dict,),
-    "epoch": (int,),
-    "step": (int,),
-    "val_accuracy": (float, type(None)),
-    "val_loss": (float, type(None)),
-    "resume_values": (dict,),
+# The metadata that is saved and read as it is, and what each is.
+_KINDS: dict[str, Quantity | type] = {
+    "data_digest": str,
+    "environment": dict,
+    "epoch": COUNT,
+    "step": COUNT,
+    "val_accuracy": optional(ACCURACY),
+    "val_loss": optional(FINITE),
+    "resume_values": dict,
 }
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import itertools
 import json
-import math
 import os
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,20 +16,21 @@ from typing import Any
 from mlpcli.config.loading import to_yaml
 from mlpcli.config.settings import Config
 from mlpcli.errors import CheckpointError, MlpcliError
-from mlpcli.files import data_dir, followed, make_folder, reason, replacing, sync_folder, writing
-
-METRICS = (
-    "epoch",
-    "train/loss",
-    "train/accuracy",
-    "val/loss",
-    "val/accuracy",
-    "learning_rate",
-    "images_per_second",
-    "seconds",
+from mlpcli.files import (
+    data_dir,
+    followed,
+    make_folder,
+    open_own,
+    reason,
+    replacing,
+    sync_folder,
+    writing,
 )
+from mlpcli.runs import reading
+from mlpcli.runs.reading import HEADER, METRICS, Row
+
 CHECKPOINTS = ("last.npz", "previous.npz", "best.npz")
-MAX_METRICS_BYTES = 2**24
+MAX_METRICS_BYTES = 2**27  # over a million epochs
 MAX_NOTE = 1000  # characters
 
 
@@ -48,8 +51,9 @@ class Run:
         """Write the resolved configuration, which `mlpcli train` reads back to the same."""
         _write(self.config_file, to_yaml(config))
 
-    def write_environment(self, environment: dict[str, Any]) -> None:
-        _write(self.environment, json.dumps(environment, indent=2) + "\n")
+    def write_environment(self, environment: dict[str, Any], keep_as: Path | None = None) -> None:
+        """Write what results depend on; what stood there is kept as `keep_as`, if given."""
+        _write(self.environment, json.dumps(environment, indent=2) + "\n", keep_as)
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         _write(self.summary, json.dumps(summary, indent=2) + "\n")
@@ -59,57 +63,85 @@ class Run:
         with replacing(self.note) as file:
             file.write(f"{note}\n".encode(errors="surrogateescape"))
 
-    def metrics_rows(self, epochs: float = math.inf) -> list[str]:
-        """Return the complete lines of metrics.csv that belong to the first `epochs` epochs."""
-        if not self.metrics.is_file() or self.metrics.stat().st_size > MAX_METRICS_BYTES:
-            return []
-        lines = self.metrics.read_text(errors="replace").splitlines()
-        complete = [line for line in lines if line.count(",") == len(METRICS) - 1]
-        numbered = [(re.match(r"([1-9]\d{0,8}),", line, re.ASCII), line) for line in complete]
-        return [line for match, line in numbered if match and int(match[1]) <= epochs]
-
-    def epochs(self) -> list[dict[str, float | None]]:
+    def epochs(self) -> list[Row]:
         """Return the rows of metrics.csv so far, by the names METRICS.
 
         Raises CheckpointError where they are not the numbers that training writes.
         """
-        rows = []
-        for line in self.metrics_rows():
-            try:
-                values = [float(text) if text else None for text in line.split(",")]
-            except ValueError:
-                raise CheckpointError(f"{self.metrics}: not numbers: {line[:60]}") from None
-            rows.append(dict(zip(METRICS, values, strict=True)))
-        return rows
+        return reading.read_rows(self.metrics)
 
 
-def _write(file: Path, text: str) -> None:
-    with replacing(file) as new:
+def _write(file: Path, text: str, keep_as: Path | None = None) -> None:
+    with replacing(file, keep_as) as new:
         new.write(text.encode())
 
 
 class Metrics:
-    """`metrics.csv`: a row is appended per epoch, and all rows are rewritten at each save."""
+    """`metrics.csv`: a row is appended per epoch, to one file that others may follow as it grows.
 
-    def __init__(self, run: Run, epochs: int) -> None:
-        """Keep the header and the rows of the first `epochs` epochs, dropping later ones."""
-        rows = run.metrics_rows(epochs)
-        self._run, self.rows = run, len(rows)
-        self._text = "\n".join([",".join(METRICS), *rows, ""])
+    Anything else that is found there is kept in a file beside it, and said to be there by `warn`.
+    """
+
+    def __init__(self, run: Run, epochs: int, warn: Callable[[str], object]) -> None:
+        """Cut the file back to its header and the rows of the first `epochs` epochs: `rows`."""
+        self._path, self._warn, self.rows = run.metrics, warn, 0
+        self._content = bytearray(HEADER)
+        with writing(self._path), open_own(self._path) as file:
+            size = os.fstat(file.fileno()).st_size
+            understood = size <= MAX_METRICS_BYTES
+            reader = io.BufferedReader(io.FileIO(file.fileno(), closefd=False))
+            for line, row in reading.lines(reader) if understood else ():
+                if row is None:
+                    understood = False
+                elif (row["epoch"] or 0) <= epochs:
+                    self._content += line
+                    self.rows += 1
+            self._on_disk = min(size, len(self._content)) if understood else -1
+            if understood and size > self._on_disk:
+                file.truncate(self._on_disk)
         self.save()
 
     def append(self, row: dict[str, Any]) -> None:
         """Append an epoch's row; where it cannot be written raises MlpcliError, and keeps it."""
         values = (row[name] for name in METRICS)
-        line = ",".join("" if value is None else str(value) for value in values) + "\n"
-        self._text += line
-        with writing(self._run.metrics), self._run.metrics.open("a") as file:
-            file.write(line)
+        line = ",".join("" if value is None else str(value) for value in values)
+        self._content += f"{line}\n".encode()
+        self._write()
 
     def save(self) -> None:
-        """Replace the file by all rows; raises MlpcliError where it cannot be written."""
-        with replacing(self._run.metrics) as file:
-            file.write(self._text.encode())
+        """Have all rows on disk; raises MlpcliError where they cannot be written."""
+        self._write(sync=True)
+
+    def _write(self, *, sync: bool = False) -> None:
+        """Write what the file does not hold yet, or all of it where the file is another."""
+        with writing(self._path), open_own(self._path) as file:
+            found = os.fstat(file.fileno())
+            if found.st_size == self._on_disk and found.st_nlink == 1:
+                file.seek(self._on_disk)
+                rest = bytes(self._content[self._on_disk :])
+                try:
+                    while rest:
+                        rest = rest[file.write(rest) :]
+                except OSError:
+                    file.truncate(self._on_disk)
+                    raise
+                self._on_disk = len(self._content)
+                if sync:
+                    sync(file.fileno())
+                return
+        # One that has other names too, as in a copy made of hard links, is left to them.
+        old = unused(self._path) if found.st_size and found.st_nlink == 1 else None
+        with replacing(self._path, keep_as=old) as new:
+            new.write(self._content)
+        self._on_disk = len(self._content)
+        if old:
+            self._warn(f"{self._path}: holds more than rows of this run; it is kept as {old.name}")
+
+
+def unused(path: Path) -> Path:
+    """Return a name beside `path` that no file has."""
+    names = (f"{path.name}.old{number or ''}" for number in itertools.count())
+    return next(path.with_name(name) for name in names if not os.path.lexists(path.parent / name))
 
 
 def with_data_dir(config: Config, chosen: str | Path | None) -> Config:
@@ -196,13 +228,12 @@ def best_of(path: Path) -> Path:
 def runs_of(path: Path) -> list[Run]:
     """Return the run whose folder `path` is, or all runs in it, as a sweep's folder holds them.
 
-    Those in a folder of runs come in the order of their numbers, and only if they have finished an
-    epoch. Raises CheckpointError where there is none.
+    Those in a folder of runs come in the order of their numbers. Raises CheckpointError where none
+    has finished an epoch.
     """
     if Run(path).config_file.is_file() or not path.is_dir():
         return [open_run(path)]
     found = [Run(each) for each in path.iterdir() if Run(each).config_file.is_file()]
-    started = [run for run in found if run.best.exists()]
-    if not started:
+    if not any(run.best.exists() for run in found):
         raise CheckpointError(f"{path}: neither a run's folder nor one that holds finished runs")
-    return sorted(started, key=lambda run: (len(run.folder.name), run.folder.name))
+    return sorted(found, key=lambda run: (len(run.folder.name), run.folder.name))

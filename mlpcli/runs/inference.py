@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from mlpcli.runs.checkpoint import Checkpoint
 from mlpcli.runs.folder import with_data_dir
 from mlpcli.training.evaluate import Evaluation, evaluate
 
+OVERFLOW = "the network's logits overflow: its weights are too large"
 BATCH_SIZE = 500  # of a saved network's evaluation, where nothing is trained
 
 
@@ -42,10 +44,16 @@ def split_for(checkpoint: Checkpoint, split_name: SplitName, data_dir: Path | No
 def evaluate_checkpoint(
     checkpoint: Checkpoint, split_name: SplitName, data_dir: Path | None
 ) -> Evaluation:
-    """Evaluate a saved network on the split that `split_for` reads; raises DataError as it does."""
+    """Evaluate a saved network on the split that `split_for` reads; raises DataError as it does.
+
+    Raises CheckpointError where the weights are so large that the loss is not finite.
+    """
     split, classes = split_for(checkpoint, split_name, data_dir), len(checkpoint.label_names)
     model = checkpoint.model(BATCH_SIZE)
-    return evaluate(model, PLAIN.loader(split, classes, BATCH_SIZE, model.network.params.dtype))
+    found = evaluate(model, PLAIN.loader(split, classes, BATCH_SIZE, model.network.params.dtype))
+    if not math.isfinite(found.loss):
+        raise CheckpointError(OVERFLOW)
+    return found
 
 
 def predict(checkpoint: Checkpoint, images: NDArray[Any]) -> NDArray[np.float64]:
@@ -74,5 +82,5 @@ def logits(checkpoint: Checkpoint, images: NDArray[Any]) -> NDArray[Any]:
         X = PLAIN.apply(chunk, dtype) if chunk.dtype == np.uint8 else chunk.astype(dtype)
         T[start : start + BATCH_SIZE] = model.forward(X)
     if not np.isfinite(T).all():
-        raise CheckpointError("the network's logits overflow: its weights are too large")
+        raise CheckpointError(OVERFLOW)
     return T

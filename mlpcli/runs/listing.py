@@ -6,7 +6,6 @@ Imports no NumPy. A file that is missing, corrupt or unreadable leaves a gap, an
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -14,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from mlpcli.config.loading import MAX_BYTES as MAX_CONFIG_BYTES
-from mlpcli.errors import CheckpointError, MlpcliError
-from mlpcli.files import is_locked, open_regular, reading
+from mlpcli.errors import CheckpointError
+from mlpcli.files import is_locked, reading
 from mlpcli.runs.folder import MAX_NOTE, Run
-
-MAX_JSON_BYTES = 2**20
-MAX_NUMBER = 1e12  # of seconds or epochs
+from mlpcli.runs.provenance import DIVERGED
+from mlpcli.runs.reading import Row, read_bytes, read_json, read_summary
 
 # As `to_yaml` writes it. To parse the file would take most of the time that a listing needs.
 EPOCHS = re.compile(r"^training:\n(?: .*\n)*? +epochs: (\d{1,9})$", re.MULTILINE | re.ASCII)
@@ -30,7 +28,7 @@ class ListedRun:
     """A run as its folder shows it at this moment."""
 
     run_dir: Path
-    state: str  # "finished", "stopped", "running", or "empty": nothing is saved
+    state: str  # "finished", "running", "diverged", "stopped", or "empty": nothing is saved
     val_accuracy: float | None  # the highest of all epochs; None without validation
     train_accuracy: float | None  # of the last epoch
     epochs: int  # that are finished
@@ -43,6 +41,13 @@ class ListedRun:
     def name(self) -> str:
         return self.run_dir.absolute().name
 
+    @property
+    def standing(self) -> str:
+        """The state, and for one that has not finished how far it is."""
+        if self.state in ("finished", "empty"):
+            return self.state
+        return f"{self.state} after epoch {self.epochs} of {self.configured_epochs or '?'}"
+
     def row(self) -> dict[str, Any]:
         """Return it as JSON and CSV hold it, by the names COLUMNS."""
         time = self.time.isoformat(timespec="seconds")
@@ -50,6 +55,11 @@ class ListedRun:
 
 
 COLUMNS = tuple(field.name for field in fields(ListedRun))
+
+
+def cell(text: str) -> str:
+    """Return text as a cell of CSV, with an apostrophe before what a spreadsheet would compute."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def listed(folder: Path, sort: str = "date") -> list[ListedRun]:
@@ -83,38 +93,47 @@ def best(folder: Path) -> ListedRun:
 
 def look(run: Run) -> ListedRun:
     """Read what a run's folder tells; a run that trains is not disturbed."""
-    rows: list[dict[str, float | None]] = []
-    with contextlib.suppress(MlpcliError, OSError):
+    rows: list[Row] = []
+    with contextlib.suppress(CheckpointError):
         rows = run.epochs()
     last = rows[-1] if rows else {}
-    val = [_number(row["val/accuracy"], 1) for row in rows]
+    val = [row["val/accuracy"] for row in rows]
     val_accuracy = max((each for each in val if each is not None), default=None)
-    epochs = int(_number(last.get("epoch")) or 0)
-    seconds = sum(_number(row["seconds"]) or 0 for row in rows) if rows else None
+    epochs = int(last.get("epoch") or 0)
+    seconds = sum(row["seconds"] or 0 for row in rows) if rows else None
 
+    environment = dict[str, Any]()
+    with contextlib.suppress(CheckpointError):
+        environment = read_json(run.environment)
     match = EPOCHS.search(_text(run.config_file, MAX_CONFIG_BYTES))
     configured = int(match[1]) if match else None
-    summary = _json(run.summary)  # removed when the run starts, so only a finished one has it
     if is_locked(run.folder):
         state = "running"
-    elif trained := _number(summary.get("epochs")):
+    elif summary := _finished(run):  # removed when the run starts, so only a finished one has it
         state = "finished"
-        epochs = int(trained)
-        val_accuracy = _number(summary.get("val_accuracy"), 1)
-        seconds = _number(summary.get("seconds"))
+        epochs, val_accuracy = summary["epochs"], summary["val_accuracy"]
+        seconds = summary["seconds"]
+    elif DIVERGED in environment:
+        state = "diverged"
     else:
         state = "stopped" if epochs or run.last.is_file() else "empty"
     return ListedRun(
         run_dir=run.folder,
         state=state,
         val_accuracy=val_accuracy,
-        train_accuracy=_number(last.get("train/accuracy"), 1),
+        train_accuracy=last.get("train/accuracy"),
         epochs=epochs,
         configured_epochs=configured,
         seconds=seconds,
-        time=_time(run),
+        time=_time(run, environment),
         note=_text(run.note, MAX_NOTE * 4)[:MAX_NOTE].strip(),
     )
+
+
+def _finished(run: Run) -> dict[str, Any] | None:
+    with contextlib.suppress(CheckpointError):
+        return read_summary(run.summary)
+    return None
 
 
 def _is_run(folder: Path) -> bool:
@@ -124,34 +143,17 @@ def _is_run(folder: Path) -> bool:
         return False
 
 
-def _time(run: Run) -> datetime:
+def _time(run: Run, environment: dict[str, Any]) -> datetime:
     """Return when a run was started; where that is not recorded, its configuration's date."""
-    recorded = _json(run.environment).get("time")
-    with contextlib.suppress(TypeError, ValueError, OverflowError, OSError):
-        return datetime.fromisoformat(recorded).astimezone()  # type: ignore[arg-type]
+    with contextlib.suppress(KeyError, TypeError, ValueError, OverflowError, OSError):
+        return datetime.fromisoformat(environment["time"]).astimezone()
     with contextlib.suppress(OSError, ValueError, OverflowError):
         return datetime.fromtimestamp(run.config_file.stat().st_mtime).astimezone()
     return datetime.fromtimestamp(0).astimezone()
 
 
-def _number(value: Any, most: float = MAX_NUMBER) -> float | None:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return value if is_number and 0 <= value <= most else None
-
-
-def _json(path: Path) -> dict[str, Any]:
-    """Return the object that a JSON file holds, or an empty one."""
-    try:
-        content = json.loads(_text(path, MAX_JSON_BYTES))
-    except (ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
 def _text(path: Path, max_bytes: int) -> str:
     """Return the text of a file, or none where it cannot be read."""
-    try:
-        with open_regular(path) as file:
-            return file.read(max_bytes).decode(errors="replace")
-    except OSError:
-        return ""
+    with contextlib.suppress(CheckpointError):
+        return read_bytes(path, max_bytes, cut=True).decode(errors="replace")
+    return ""

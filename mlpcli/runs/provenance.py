@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 import re
 import shlex
 import socket
@@ -11,27 +11,43 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from mlpcli.errors import CheckpointError
 from mlpcli.files import open_regular
+from mlpcli.runs import legs
+from mlpcli.runs.reading import read_json
 
+KEYS = {"time", "host", "command", "git_commit"}
+DIVERGED = "diverged"  # the key of what ended the last training, if that diverged
 MAX_REF_BYTES = 4096
 MAX_PACKED_BYTES = 2**24
 MAX_SYMBOLIC = 5  # references that name one another
 
 
-def started(file: Path) -> dict[str, Any]:
-    """Return what the `environment.json` at `file` is to say of a run's start and its resumptions.
+def earlier(file: Path) -> dict[str, Any]:
+    """Return what an `environment.json` says of earlier starts, or nothing where there is none.
 
-    It never fails: what was there and is not understood counts as nothing.
+    Raises CheckpointError where it is not understood.
     """
-    now = provenance()
+    if not os.path.lexists(file):
+        return {}
+    found = read_json(file)
+    if not (found.keys() >= KEYS and isinstance(found.get("resumed", []), list)):
+        raise CheckpointError(f"{file}: found no start of a run")
     try:
-        before = json.loads(file.read_bytes())
-        return {key: before[key] for key in now} | {"resumed": [*before.get("resumed", []), now]}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return dict(now)
+        return found | {"legs": legs.parse(found.get("legs", []))}
+    except ValueError as error:
+        raise CheckpointError(f"{file}: {error}") from None
 
 
-def provenance() -> dict[str, str | None]:
+def started(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """Return what `environment.json` is to say of a run's start and its resumptions."""
+    if not before:
+        return now
+    first = {key: before[key] for key in KEYS}
+    return first | {"resumed": [*before.get("resumed", []), now]}
+
+
+def provenance() -> dict[str, Any]:
     """Return what `environment.json` says of a start; never fails.
 
     `time` is ISO 8601 with the offset of the time zone. `git_commit` is that of the folder in which

@@ -6,19 +6,20 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlpcli.config.settings import Config
+from mlpcli.config.settings import Config, TrainingConfig
 from mlpcli.data import features
 from mlpcli.data.dataset import Dataset
 from mlpcli.errors import CheckpointError, DivergedError
 from mlpcli.nn.model import Model
 from mlpcli.nn.optimizers import OPTIMIZERS
-from mlpcli.nn.schedules import SCHEDULES
+from mlpcli.nn.schedules import SCHEDULES, Schedule
+from mlpcli.quantities import ACCURACY, COUNT, FINITE, SECONDS, Quantity, optional
 from mlpcli.training.evaluate import evaluate
 
 log = logging.getLogger(__name__)
@@ -42,22 +43,28 @@ class EpochResult:
     is_best: bool
 
 
+def recorded(quantity: Quantity) -> Any:
+    """A number of a training's progress, which begins at 0, or with none."""
+    default = None if quantity.or_none else quantity.kind()
+    return field(default=default, metadata={"quantity": quantity})
+
+
 @dataclass
 class Progress:
     """How far training has come: plain numbers, all that a resumed run needs beside its arrays."""
 
-    epoch: int = 0  # finished epochs
-    step: int = 0  # updates made
-    position: int = 0  # images of the current epoch that were used
-    loss_sum: float = 0.0  # over those images
-    correct: int = 0  # predictions of those images
-    epoch_seconds: float = 0.0  # spent on those images
-    images: int = 0  # used in finished epochs
-    seconds: float = 0.0  # spent on finished epochs
-    best_epoch: int = 0
-    best_val_accuracy: float | None = None
-    best_val_loss: float | None = None
-    best_train_loss: float | None = None
+    epoch: int = recorded(COUNT)  # finished epochs
+    step: int = recorded(COUNT)  # updates made
+    position: int = recorded(COUNT)  # images of the current epoch that were used
+    loss_sum: float = recorded(FINITE)  # over those images
+    correct: int = recorded(COUNT)  # predictions of those images
+    epoch_seconds: float = recorded(SECONDS)  # spent on those images
+    images: int = recorded(COUNT)  # used in finished epochs
+    seconds: float = recorded(SECONDS)  # spent on finished epochs
+    best_epoch: int = recorded(COUNT)
+    best_val_accuracy: float | None = recorded(optional(ACCURACY))
+    best_val_loss: float | None = recorded(optional(FINITE))
+    best_train_loss: float | None = recorded(optional(FINITE))
 
 
 class Training:
@@ -95,9 +102,7 @@ class Training:
         self.optimizer = OPTIMIZERS[config.optimizer.name](
             network.params, network.grads, network.weights, **config.optimizer.options()
         )
-        self.schedule = SCHEDULES[config.schedule.name](
-            epochs=config.training.epochs, **config.schedule.options()
-        )
+        self.schedule = self.schedule_over(config.training.epochs)
         self._predictions, self._correct = np.empty(size, np.intp), np.empty(size, np.bool_)
 
     @property
@@ -109,11 +114,20 @@ class Training:
         epoch = step / len(self.train_loader)
         return self.config.optimizer.learning_rate * self.schedule(epoch)
 
+    def schedule_over(self, epochs: int) -> Schedule:
+        """Return the schedule of the learning rate, as it is if all are this many epochs."""
+        schedule = self.config.schedule
+        return SCHEDULES[schedule.name](epochs=epochs, **schedule.options())
+
     @property
     def finished(self) -> bool:
         """Whether all epochs are done, or patience has run out."""
-        epoch, patience = self.progress.epoch, self.config.training.patience or math.inf
-        return epoch >= self.config.training.epochs or epoch - self.progress.best_epoch >= patience
+        return self.has_finished(self.config.training)
+
+    def has_finished(self, config: TrainingConfig) -> bool:
+        """Whether it would be finished, with the epochs and the patience of this configuration."""
+        epoch, patience = self.progress.epoch, config.patience or math.inf
+        return epoch >= config.epochs or epoch - self.progress.best_epoch >= patience
 
     def epochs(self, on_step: Callable[[Progress], None]) -> Iterator[EpochResult]:
         """Train to the end: yield after each epoch, call `on_step` after each step.
@@ -239,30 +253,39 @@ class Training:
         if not np.array_equal(np.sort(arrays["order"]), self.dataset.splits["train"].rows):
             raise CheckpointError("its order is not one of the training images")
         try:
-            progress = _checked(Progress(**values["progress"]))
+            progress = Progress(**values["progress"])
+            self._require_valid(progress)
             for name, rng in self.streams.items():
                 rng.bit_generator.state = values["rng"][name]
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise CheckpointError(f"its state is not valid: {error}") from None
-        batches = math.ceil(progress.position / self.config.training.batch_size)
-        step = progress.epoch * len(self.train_loader) + batches
-        if progress.step != step or progress.position > len(self.train_loader.sampler.order):
-            raise CheckpointError(f"step {progress.step} is not one of epoch {progress.epoch + 1}")
         for name, array in own.items():
             array[...] = arrays[name]
         self.progress = progress
         self.train_loader.sampler.position = progress.position
 
-
-def _checked(progress: Progress) -> Progress:
-    """Return `progress`; raises ValueError where a value is not of its type, or not finite."""
-    for item in fields(progress):
-        value = getattr(progress, item.name)
-        if item.type == "int":
-            valid = type(value) is int and value >= 0
-        else:
-            none = value is None and item.default is None
-            valid = none or (type(value) is float and math.isfinite(value))
-        if not valid:
-            raise ValueError(f"{item.name} is {value!r}")
-    return progress
+    def _require_valid(self, progress: Progress) -> None:
+        """Raise ValueError where a number is out of range, or does not agree with the others."""
+        for item in fields(progress):
+            value, quantity = getattr(progress, item.name), item.metadata["quantity"]
+            if not quantity.holds(value):
+                raise ValueError(f"{item.name} is {repr(value)[:40]}, expected {quantity}")
+        count, begun = len(self.train_loader.sampler.order), progress.epoch > 0
+        validated = begun and len(self.dataset.splits["val"]) > 0
+        batches = math.ceil(progress.position / self.config.training.batch_size)
+        consistent = {
+            "step": progress.step == progress.epoch * len(self.train_loader) + batches,
+            "position": progress.position <= count,
+            "correct": progress.correct <= progress.position,
+            "epoch_seconds": (progress.epoch_seconds > 0) == (progress.position > 0),
+            "images": progress.images == progress.epoch * count,
+            "seconds": (progress.seconds > 0) == begun,
+            "best_epoch": begun <= progress.best_epoch <= progress.epoch,
+            "best_val_accuracy": (progress.best_val_accuracy is not None) == validated,
+            "best_val_loss": (progress.best_val_loss is not None) == validated,
+            "best_train_loss": (progress.best_train_loss is not None) == begun,
+        }
+        for name, agrees in consistent.items():
+            if not agrees:
+                at = f"after {progress.epoch} epochs and {progress.position} images"
+                raise ValueError(f"{name} is {getattr(progress, name)} {at}")

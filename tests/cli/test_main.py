@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,14 +15,15 @@ from pathlib import Path
 import click
 import numpy as np
 import pytest
-from conftest import CONFIGS, Command
+from conftest import COMMAND, CONFIGS, Command
 from faults.shell import figures, require_same
 from terminal import on_a_terminal
 
 from mlpcli.cli.main import COMMANDS
 from mlpcli.errors import printable
+from mlpcli.interrupts import SIGNALS
 from mlpcli.runs import checkpoint
-from mlpcli.runs.folder import METRICS
+from mlpcli.runs.reading import METRICS
 
 SMALL = ("--set", "data.val_size=50", "--set", "training.epochs=3")
 SIXTY = (*SMALL, "--set", "training.epochs=60", "--set", "model.hidden=[16]")
@@ -258,6 +260,16 @@ def test_a_signal_saves_and_the_run_goes_on_to_the_same_bits(
     assert len(figures(ends[0])) == 61
 
 
+@pytest.mark.parametrize("number", SIGNALS[2:])
+def test_each_signal_that_asks_to_go_saves_first(
+    shapes_dir: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    done = interrupted(shapes_dir, tmp_path, number)
+    assert done.returncode == 128 + number
+    (step,) = re.findall(rf"error: {number.name}: saved after step (\d+)\n", done.stderr)
+    assert checkpoint.load(tmp_path / "runs/note-1/checkpoints/last.npz").step == int(step)
+
+
 def test_a_resumed_run_may_be_made_longer_and_nothing_else(mlpcli: Command, trained: Path) -> None:
     longer = mlpcli("train", "--resume", trained, "--set", "training.epochs=5", "--json")
     assert json.loads(longer.stdout)["epochs"] == 5
@@ -266,6 +278,66 @@ def test_a_resumed_run_may_be_made_longer_and_nothing_else(mlpcli: Command, trai
         assert done.returncode == 5, done.stderr
         assert str(value) in done.stderr
         assert len(done.stderr.splitlines()) == 1
+
+
+COSINE = ("training.epochs=2", "model.hidden=[4]", "data.val_size=100", "threads=1", "-q")
+
+
+def test_more_epochs_that_change_the_schedule_need_extend(mlpcli: Command, tmp_path: Path) -> None:
+    assert mlpcli("train", "smoke", *COSINE).returncode == 0
+    run = tmp_path / "runs" / "smoke-1"
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    done = mlpcli("train", "--resume", "smoke-1", "training.epochs=4")
+    assert done.returncode == 5
+    error, hint = done.stderr.splitlines()
+    change = "learning rate from 1.01e-05 to 0.05"
+    assert f"has finished its 2 epochs; 4 would change the {change} under its cosine" in error
+    assert before == {path: path.read_bytes() for path in before if path.name != "lock"} | {
+        run / "lock": b""
+    }
+    done = mlpcli(*shlex.split(hint)[2:])
+    assert done.returncode == 0, done.stderr
+    assert f"warning: runs/smoke-1: extended from 2 to 4 epochs: {change}\n" in done.stderr
+    summary = json.loads((run / "summary.json").read_text())
+    legs = [(each["from_epoch"], each["to_epoch"], each["epochs"]) for each in summary["legs"]]
+    assert legs == [(0, 2, 2), (2, 4, 4)]
+    assert [each["extended"] for each in summary["legs"]] == [False, True]
+    assert summary["legs"][1]["command"] == f"mlpcli {shlex.join(shlex.split(hint)[2:])}"
+    done = mlpcli("train", "--resume", "smoke-1", "training.patience=1", "--extend")
+    assert (done.returncode, "training.patience None, now it is 1" in done.stderr) == (5, True)
+
+
+@pytest.mark.parametrize("options", [(), ("--extend",)])
+def test_a_run_that_has_not_finished_is_not_extended(
+    mlpcli: Command, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    """No command could stop another run at the same step."""
+    assert mlpcli("train", "smoke", *COSINE).returncode == 0
+    previous = tmp_path / "runs/smoke-1/checkpoints/previous.npz"
+    assert checkpoint.load(previous).epoch == 1
+    done = mlpcli("train", "--resume", previous, "training.epochs=4", *options)
+    assert done.returncode == 5
+    error, hint = done.stderr.splitlines()
+    assert "has finished 1 of 2 epochs: with a cosine schedule only a finished run can be" in error
+    assert mlpcli(*shlex.split(hint)[2:]).returncode == 0
+
+
+def test_an_extension_that_was_killed_resumes_without_being_asked_again(
+    mlpcli: Command, tmp_path: Path
+) -> None:
+    assert mlpcli("train", "smoke", *COSINE).returncode == 0
+    longer = [*COMMAND, "train", "--resume", "smoke-1", "--extend", "training.epochs=999"]
+    with subprocess.Popen(longer, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        for _ in range(2):  # the warning, and an epoch
+            process.stderr.readline()
+        process.kill()
+    assert mlpcli("runs", "--json").returncode == 0
+    resumed = [*COMMAND, "train", "--resume", "smoke-1"]
+    with subprocess.Popen(resumed, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        assert "epoch" in process.stderr.readline()
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+    assert process.returncode == 143
 
 
 def test_a_finished_run_is_only_summed_up_again(mlpcli: Command, trained: Path) -> None:

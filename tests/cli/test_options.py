@@ -27,7 +27,7 @@ from mlpcli.errors import MlpcliError
 def test_a_key_and_its_value_need_no_set(mlpcli: Command, trained: Path) -> None:
     config = loading.load(trained)
     assert (config.training.epochs, config.model.hidden) == (1, (4,))
-    done = mlpcli("train", "--resume", "smoke-1", "training.epochs=2", "--json")
+    done = mlpcli("train", "--resume", "smoke-1", "training.epochs=2", "--extend", "--json")
     assert json.loads(done.stdout)["epochs"] == 2
     done = mlpcli("train", "smoke", "epochs")
     assert (done.returncode, "--set epochs: expected KEY=VALUE" in done.stderr) == (2, True)
@@ -45,7 +45,9 @@ def test_a_run_is_accepted_by_its_folder_or_its_name(mlpcli: Command, trained: P
 
 def test_runs_are_found_where_the_command_puts_them(mlpcli: Command, tmp_path: Path) -> None:
     assert mlpcli("train", "smoke", *TINY, "--runs-dir", "r").returncode == 0
-    done = mlpcli("train", "--runs-dir", "r", "--resume", "smoke-1", "training.epochs=2")
+    done = mlpcli(
+        "train", "--runs-dir", "r", "--resume", "smoke-1", "training.epochs=2", "--extend"
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -217,7 +219,7 @@ def test_the_hint_at_a_corrupt_data_set_replaces_it(mlpcli: Command, tmp_path: P
 def test_the_hint_at_a_corrupt_checkpoint_uses_the_valid_one(
     mlpcli: Command, trained: Path
 ) -> None:
-    assert mlpcli("train", "--resume", trained, "training.epochs=3").returncode == 0
+    assert mlpcli("train", "--resume", trained, "training.epochs=3", "--extend").returncode == 0
     (trained / "checkpoints" / "last.npz").write_bytes(b"PK")
     follow(mlpcli, mlpcli("train", "--resume", trained, "training.epochs=4"), 5)
     (trained / "checkpoints" / "best.npz").write_bytes(b"PK")

@@ -134,9 +134,9 @@ def test_an_option_that_a_run_does_not_have_is_a_dash(
 def test_a_note_is_kept_when_a_run_is_resumed_or_replaced(mlpcli: Command, tmp_path: Path) -> None:
     train(tmp_path, "--note", "first")
     resume = ("train", "--resume", "smoke-1", "-q")
-    assert mlpcli(*resume, "training.epochs=2").returncode == 0
+    assert mlpcli(*resume, "training.epochs=2", "--extend").returncode == 0
     assert (tmp_path / "runs/smoke-1/note.txt").read_text() == "first\n"
-    assert mlpcli(*resume, "training.epochs=3", "--note", "longer").returncode == 0
+    assert mlpcli(*resume, "training.epochs=3", "--extend", "--note", "longer").returncode == 0
     assert listed(mlpcli)[0]["note"] == "longer"
 
 
@@ -197,9 +197,11 @@ def test_a_run_that_is_resumed_for_longer_and_stopped_is_not_finished(
 ) -> None:
     small = ("model.hidden=[4]", "training.batch_size=1000")
     assert mlpcli("train", "smoke", *small, "training.epochs=1").returncode == 0
-    longer = [sys.executable, "-m", "mlpcli", "train", "--resume", "smoke-1", "training.epochs=999"]
+    longer = [sys.executable, "-m", "mlpcli", "train", "--resume", "smoke-1"]
+    longer += ["training.epochs=999", "--extend"]
     with subprocess.Popen(longer, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
-        process.stderr.readline()  # an epoch
+        for _ in range(2):  # the warning, and an epoch
+            process.stderr.readline()
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=30)
     (run,) = json.loads(mlpcli("runs", "--json").stdout)["runs"]

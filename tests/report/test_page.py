@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 import json
 import re
+import shlex
 import shutil
 import statistics
 from collections.abc import Iterator
@@ -15,7 +17,7 @@ import numpy as np
 import pytest
 from browser import Browser, browser, needs_chromium
 from conftest import Command, Without
-from faults.shell import MLPCLI, call, lasting_folder, once, shapes, train
+from faults.shell import MLPCLI, call, lasting_folder, once, require_same, resume, shapes, train
 from PIL import Image
 
 from mlpcli.config.settings import Cifar10Config
@@ -167,18 +169,88 @@ def test_text_from_files_does_nothing_on_the_page(tmp_path: Path) -> None:
     assert "\x1b" not in text
 
 
-def test_a_folder_of_runs_is_all_that_have_finished_an_epoch(
+def test_a_folder_of_runs_is_shown_with_those_that_have_no_epoch(
     mlpcli: Command, tmp_path: Path
 ) -> None:
+    """One lucky seed does not rank first: what has failed is not left out."""
     for number, name in enumerate(["slower", "note"], start=1):
         shutil.copytree(trained(name), tmp_path / "sweep" / f"trial-{number}")
     (tmp_path / "sweep" / "trial-3").mkdir()
-    shutil.copy(trained("note") / "config.yaml", tmp_path / "sweep" / "trial-3")
+    config = (trained("note") / "config.yaml").read_text().replace("\nseed: 0", "\nseed: 5")
+    (tmp_path / "sweep" / "trial-3" / "config.yaml").write_text(config)
     done = mlpcli("report", "sweep")
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "sweep" / "report.html").read_text()
-    assert "2 runs of 2 configurations" in text
-    assert "Best run: trial-2" in text
+    assert "3 runs of 2 configurations" in text
+    assert "Best run: trial-1" in text
+    assert "<td>1 finished, empty</td>" in text
+
+
+def copied(name: str, folder: Path) -> Run:
+    shutil.copytree(trained(name), folder)
+    return Run(folder)
+
+
+def test_a_run_that_has_not_finished_is_marked_and_ranked_last(tmp_path: Path) -> None:
+    stopped = copied("note", tmp_path / "stopped")
+    stopped.summary.unlink()
+    text = page([stopped, Run(trained("slower"))])
+    table = text[text.index("<tbody>") : text.index("</tbody>")]
+    states = re.findall(r"<td>(1 finished|stopped after epoch 4 of 4)</td>", table)
+    assert states == ["1 finished", "stopped after epoch 4 of 4"]
+    assert "Best run: note-1" in text, "the slower one, which has finished"
+    assert "Not finished" not in text
+    assert "<strong>Not finished: stopped after epoch 4 of 4.</strong>" in page([stopped])
+
+
+def test_a_run_is_never_compared_with_itself(tmp_path: Path) -> None:
+    run = trained("note")
+    (tmp_path / "link").symlink_to(run)
+    text = page([Run(run), Run(run / ".." / run.name), Run(tmp_path / "link")])
+    assert text == page([Run(run)])
+    twice = page([Run(run), copied("note", tmp_path / "copy")])
+    assert "2 runs of 1 configuration" in twice
+    assert "McNemar" not in twice
+    assert "±" not in twice[: twice.index("Learning curves")].replace("mean ± standard", "")
+
+
+def test_the_commands_of_an_extended_run_reproduce_it(tmp_path: Path) -> None:
+    sets = ("training.epochs=3", "training.patience=1", "optimizer.learning_rate=1e-9")
+    assert call(train("momentum", *sets), tmp_path).returncode == 0
+    run = Run(tmp_path / "runs" / "momentum-1")
+    assert len(run.epochs()) == 2, "patience has run out"
+    extended = ("--extend", "training.epochs=4", "training.patience=3", "-q")
+    for _ in range(2):  # the second has nothing to do
+        done = call(resume(run.folder, *extended), tmp_path)
+        assert done.returncode == 0, done.stderr
+    text = page([run])
+    commands = re.findall(r"<p><code>(mlpcli train [^<]*)</code></p>", text)
+    assert len(commands) == 2
+    for command in commands:
+        done = call([*MLPCLI, *shlex.split(html.unescape(command))[1:]], tmp_path)
+        assert done.returncode == 0, done.stderr
+    require_same(tmp_path / "again" / "momentum-1", run.folder)
+    legs = re.findall(r"<tr><td>(\d)</td><td>(\d)</td><td>(\d)</td>", text)
+    assert legs == [("0", "2", "3"), ("2", "4", "4"), ("4", "4", "4")]
+    assert "--extend training.epochs=4 training.patience=3 -q</code></td>" in text
+
+
+def test_a_run_that_was_only_resumed_takes_one_command(tmp_path: Path) -> None:
+    run = copied("note", tmp_path / "note-1")
+    assert call(resume(run.folder, "-q"), tmp_path).returncode == 0
+    text = page([run])
+    assert f"<code>mlpcli train {run.config_file}</code>" in text
+    assert "trained in 2 legs" in text
+
+
+def test_losses_too_large_to_be_drawn_are_left_out(tmp_path: Path) -> None:
+    run = copied("note", tmp_path / "run")
+    rows = run.metrics.read_text().splitlines()
+    for value in ("1e30", "1.7976931348623157e308"):
+        cells = rows[2].split(",")
+        cells[1] = cells[3] = cells[5] = cells[6] = value
+        run.metrics.write_text("\n".join([*rows[:2], ",".join(cells), *rows[3:], ""]))
+        assert "images/s" in page([run])
 
 
 @pytest.mark.slow
@@ -204,7 +276,7 @@ def test_a_run_that_cannot_be_reported_is_one_clear_line(
     message = "report needs jinja2, which is not installed"
     refused(1, message, run, env=without("jinja2"))
     (run / "metrics.csv").write_text("1,2,3,x,5,6,7,8\n")
-    refused(5, "metrics.csv: not numbers", run)
+    refused(5, "metrics.csv: found '1,2,3,x,5,6,7,8', expected a row of 8 numbers", run)
     (run / "metrics.csv").unlink()
     refused(5, "has not finished an epoch yet", run)
 

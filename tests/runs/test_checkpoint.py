@@ -86,6 +86,9 @@ def metadata(**changes: object) -> np.ndarray:
     return np.array(json.dumps(values | changes))
 
 
+NO_VALIDATION = {"name": "a", "data": {"val_size": 0}, "model": {"hidden": [4]}}
+
+
 def test_the_metadata_of_these_tests_is_that_of_a_checkpoint(tmp_path: Path) -> None:
     assert checkpoint.load(rewritten(tmp_path, metadata=metadata())).epoch == 1
     first = rewritten(tmp_path, metadata=metadata(epoch=0, step=0, val_loss=0.0, val_accuracy=0.0))
@@ -238,19 +241,33 @@ def test_members_that_share_a_name_or_bytes_are_refused(tmp_path: Path) -> None:
         ({"metadata": metadata(label_names=["a"] * 256)}, r"W2 is \(4, 3\) .* \(4, 256\)"),
         ({"metadata": metadata(label_names=["a"] * 2)}, r"W2 is \(4, 3\) .* \(4, 2\)"),
         ({"metadata": metadata(label_names=["a", "b", 3])}, "label_names are not printable"),
-        ({"metadata": metadata(epoch=-1)}, "epoch is not of the right type"),
-        ({"metadata": metadata(epoch=True)}, "epoch is not of the right type"),
-        ({"metadata": metadata(val_accuracy=-0.5)}, "val_accuracy is not of the right type"),
-        ({"metadata": metadata(val_loss=float("inf"))}, "val_loss is not of the right type"),
-        ({"metadata": metadata(environment=[])}, "environment is not of the right type"),
+        ({"metadata": metadata(epoch=-1)}, "its epoch is -1, expected a whole number from 0 to"),
+        ({"metadata": metadata(epoch=True)}, "its epoch is True, expected a whole number"),
+        ({"metadata": metadata(val_accuracy=-0.5)}, "its val_accuracy is -0.5, expected a"),
+        ({"metadata": metadata(val_loss=float("inf"))}, "found Infinity, expected a finite"),
+        ({"metadata": metadata(environment=[])}, r"its environment is \[\], expected a dict"),
         ({"metadata": metadata(format=99)}, "format 99, expected 3"),
         ({"metadata": metadata(config={"sede": 1})}, "sede: unknown key"),
         ({"metadata": metadata(config=[1])}, "found a list"),
         ({"metadata": metadata(label_names=3)}, "label_names are not a list"),
         ({"metadata": metadata(label_names="abc")}, "label_names are not a list"),
         ({"metadata": metadata(label_names=["a", "b", "\x1b[31m"])}, "not printable"),
-        ({"metadata": metadata(epoch="1")}, "epoch is not of the right type"),
-        ({"metadata": metadata(val_loss=float("nan"))}, "val_loss is not of the right type"),
+        ({"metadata": metadata(epoch="1")}, "its epoch is '1', expected a whole number"),
+        ({"metadata": metadata(val_loss=float("nan"))}, "found NaN, expected a finite number"),
+        (
+            {"metadata": metadata(val_accuracy=7.0)},
+            "its val_accuracy is 7.0, expected a number from",
+        ),
+        ({"metadata": metadata(step=10**400)}, "found a number of 401 digits"),
+        ({"metadata": metadata(step=10**39)}, "its step is 1000"),
+        (
+            {"metadata": metadata(environment={"a": [[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]})},
+            "20 levels",
+        ),
+        (
+            {"metadata": metadata(config=NO_VALIDATION, val_accuracy=0.5)},
+            "it has a validation accuracy, but data.val_size is 0",
+        ),
     ],
 )
 def test_what_is_not_a_checkpoint_is_refused(

@@ -13,8 +13,9 @@ from mlpcli.config.settings import Config, TrainingConfig
 from mlpcli.errors import CheckpointError
 from mlpcli.files import locked
 from mlpcli.runs import folder as runs
-from mlpcli.runs.folder import METRICS, Metrics, Run
-from mlpcli.runs.listing import COLUMNS, ListedRun, best, listed, look
+from mlpcli.runs.folder import Metrics, Run
+from mlpcli.runs.listing import COLUMNS, ListedRun, best, cell, listed, look
+from mlpcli.runs.reading import METRICS
 
 START = datetime(2026, 3, 1, 12).astimezone()
 
@@ -32,7 +33,7 @@ def made(
     run = runs.create(runs_dir, config.name)
     run.write_config(config)
     run.write_environment({"time": (START + timedelta(minutes=minutes)).isoformat()})
-    metrics = Metrics(run, 0)
+    metrics = Metrics(run, 0, print)
     for i, accuracy in enumerate(accuracies):
         row = dict.fromkeys(METRICS, 0.5) | {"epoch": i + 1, "val/accuracy": accuracy}
         metrics.append(row)
@@ -43,8 +44,12 @@ def made(
             {
                 "config": to_dict(config),
                 "epochs": len(accuracies),
+                "best_epoch": 1,
                 "val_accuracy": max(val, default=None),
+                "val_loss": 0.5 if val else None,
+                "train_loss": 0.5,
                 "seconds": 0.5 * len(accuracies),
+                "images_per_second": 0.5,
             }
         )
     return run
@@ -94,7 +99,11 @@ def test_the_state_is_that_of_this_moment(tmp_path: Path) -> None:
     with locked(run.folder, print):
         assert look(run).state == "running"
     assert look(run).state == "stopped"
-    assert look(made(tmp_path, [0.1, 0.2], epochs=5)).state == "finished", "by training.patience"
+    assert look(run).standing == "stopped after epoch 2 of 5"
+    run.write_environment({"diverged": "training diverged: the loss is nan"})
+    assert look(run).standing == "diverged after epoch 2 of 5"
+    patient = look(made(tmp_path, [0.1, 0.2], epochs=5))
+    assert (patient.state, patient.standing) == ("finished", "finished"), "by training.patience"
 
 
 def test_the_best_is_a_finished_run_with_validation(tmp_path: Path) -> None:
@@ -139,11 +148,12 @@ def test_a_corrupt_file_leaves_a_gap_and_no_more(tmp_path: Path, name: str, cont
 
 
 @pytest.mark.parametrize("number", ["nan", "inf", "-1", "7", "1e999"])
-def test_numbers_that_are_none_are_left_out(tmp_path: Path, number: str) -> None:
+def test_metrics_that_are_not_understood_leave_a_gap(tmp_path: Path, number: str) -> None:
     run = made(tmp_path, [0.1], epochs=2, finished=False)
-    run.metrics.write_text(run.metrics.read_text() + f"2,0,{number},0,{number},0,0,{number}\n")
+    run.last.touch()
+    run.metrics.write_text(run.metrics.read_text() + f"2,0,0,0,{number},0,0,0\n")
     found = look(run)
-    assert (found.val_accuracy, found.train_accuracy, found.epochs) == (0.1, None, 2)
+    assert (found.state, found.val_accuracy, found.seconds) == ("stopped", None, None)
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda p: p.symlink_to(p)])
@@ -183,6 +193,13 @@ def test_a_note_is_read_as_far_as_it_may_be_long(tmp_path: Path) -> None:
     run.write_note("not UTF-8: \udcff")
     assert run.note.read_bytes() == b"not UTF-8: \xff\n"
     assert look(run).note == "not UTF-8: \ufffd"
+
+
+@pytest.mark.parametrize("text", ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)"])
+def test_no_cell_is_a_formula(text: str) -> None:
+    assert cell(text) == f"'{text}"
+    assert cell(f"a{text}") == f"a{text}"
+    assert cell("") == ""
 
 
 def test_a_configuration_that_repeats_itself_takes_no_time(tmp_path: Path) -> None:

@@ -422,13 +422,26 @@ def test_a_state_of_another_network_is_refused(shapes_dir: Path, note: Config) -
         ({"progress": {"correct": None}}, "not valid: correct is None"),
         ({"progress": {"loss_sum": float("nan")}}, "not valid: loss_sum is nan"),
         ({"progress": {"best_val_loss": float("inf")}}, "not valid: best_val_loss is inf"),
-        ({"progress": {"loss_sum": 1}}, "not valid: loss_sum is 1"),
+        ({"progress": {"loss_sum": -1.0}}, "not valid: loss_sum is -1.0"),
+        ({"progress": {"loss_sum": 10**400}}, "not valid: loss_sum is 1000"),
+        ({"progress": {"images": 10**400}}, "not valid: images is 1000"),
+        ({"progress": {"epoch": 10**400}}, "not valid: epoch is 1000"),
+        ({"progress": {"seconds": 1e308}}, "not valid: seconds is 1e"),
+        ({"progress": {"best_val_accuracy": 7.0}}, "not valid: best_val_accuracy is 7.0"),
         ({"progress": {"seconds": None}}, "not valid: seconds is None"),
         ({"progress": {"best_val_loss": "0"}}, "not valid: best_val_loss is '0'"),
-        ({"progress": {"step": 1}}, "step 1 is not one of epoch 1"),
-        ({"progress": {"epoch": 2, "step": 2}}, "step 2 is not one of epoch 3"),
-        ({"progress": {"position": 10**9}}, "step 0 is not one of epoch 1"),
-        ({"progress": {"position": 151, "step": 2}}, "step 2 is not one of epoch 1"),
+        ({"progress": {"step": 1}}, "step is 1 after 0 epochs and 0 images"),
+        ({"progress": {"epoch": 2, "step": 2}}, "step is 2 after 2 epochs and 0 images"),
+        ({"progress": {"position": 10**9}}, "step is 0 after 0 epochs and 1000000000 images"),
+        ({"progress": {"position": 151, "step": 2}}, "position is 151 after"),
+        ({"progress": {"correct": 1}}, "correct is 1 after 0 epochs"),
+        ({"progress": {"epoch_seconds": 1.0}}, "epoch_seconds is 1.0 after"),
+        ({"progress": {"images": 1}}, "images is 1 after 0 epochs"),
+        ({"progress": {"seconds": 1.0}}, "seconds is 1.0 after 0 epochs"),
+        ({"progress": {"best_epoch": 1}}, "best_epoch is 1 after 0 epochs"),
+        ({"progress": {"best_val_accuracy": 0.5}}, "best_val_accuracy is 0.5 after 0 epochs"),
+        ({"progress": {"best_val_loss": 0.5}}, "best_val_loss is 0.5 after 0 epochs"),
+        ({"progress": {"best_train_loss": 0.5}}, "best_train_loss is 0.5 after 0 epochs"),
         ({"rng": {}}, "not valid: 'order'"),
         ({"rng": 1}, "not valid: "),
         (
@@ -445,6 +458,27 @@ def test_a_state_that_no_training_was_ever_in_is_refused(
     with pytest.raises(CheckpointError, match=message):
         training.restore(arrays, values | changes)
     training.restore(arrays, values)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seconds": 0.0},
+        {"images": 149},
+        {"best_epoch": 0},
+        {"best_epoch": 2},
+        {"best_val_accuracy": None},
+        {"best_val_loss": None},
+        {"best_train_loss": None},
+    ],
+    ids=str,
+)
+def test_a_state_after_an_epoch_has_its_figures(note: Config, changes: dict[str, object]) -> None:
+    training = start(note)
+    next(training.epochs(lambda _: None))
+    arrays, values = training.state()
+    with pytest.raises(CheckpointError, match=f"{next(iter(changes))} is .* after 1 epochs"):
+        start(note).restore(arrays, values | {"progress": values["progress"] | changes})
 
 
 def test_a_state_that_is_not_finite_is_not_given(note: Config) -> None:

@@ -110,9 +110,9 @@ class Metrics:
 
     def save(self) -> None:
         """Have all rows on disk; raises MlpcliError where they cannot be written."""
-        self._write(sync=True)
+        self._write(durable=True)
 
-    def _write(self, *, sync: bool = False) -> None:
+    def _write(self, *, durable: bool = False) -> None:
         """Write what the file does not hold yet, or all of it where the file is another."""
         with writing(self._path), open_own(self._path) as file:
             found = os.fstat(file.fileno())
@@ -126,7 +126,7 @@ class Metrics:
                     file.truncate(self._on_disk)
                     raise
                 self._on_disk = len(self._content)
-                if sync:
+                if durable:
                     sync(file.fileno())
                 return
         # One that has other names too, as in a copy made of hard links, is left to them.

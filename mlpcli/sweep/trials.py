@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import re
+import signal
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 from mlpcli.config import loading as configuration
 from mlpcli.config.loading import learned, short_names, text, values
 from mlpcli.config.settings import Config
-from mlpcli.errors import ConfigError
+from mlpcli.errors import ConfigError, InterruptedRunError
 from mlpcli.files import replacing
 from mlpcli.runs import folder as runs
 from mlpcli.runs.folder import Run
@@ -57,6 +58,13 @@ class Entry:
             "run_dir": str(self.run.folder),
             "error": outcome.error or None,
         }
+
+
+def interrupted(number: int, left: int) -> InterruptedRunError:
+    """Return what a sweep raises that a signal stops with so many trials left."""
+    name = signal.Signals(number).name
+    text = f"{name}: {left} trials are left; the same command resumes them"
+    return InterruptedRunError(number, text)
 
 
 def entries(sweep: Sweep, folder: Path) -> list[Entry]:

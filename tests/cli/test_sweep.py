@@ -372,11 +372,13 @@ def test_where_no_scheduler_answers_it_says_so_soon(mlpcli: Command, tmp_path: P
     assert line.startswith(f"error: --scheduler {address}: no Dask scheduler answers there; start")
 
 
-def test_where_dask_is_missing_it_names_the_extra(
-    mlpcli: Command, without: Without, tmp_path: Path
+def test_where_dask_is_missing_a_cluster_names_the_extra_and_this_machine_needs_none(
+    mlpcli: Command, without: Without, shapes_dir: Path, tmp_path: Path
 ) -> None:
-    done = mlpcli("sweep", write_sweep(tmp_path, SHORT), env=without("dask"))
+    sweep = ("sweep", write_sweep(tmp_path, SHORT), "--data-dir", shapes_dir, "training.epochs=1")
+    done = mlpcli(*sweep, "--scheduler", "tcp://127.0.0.1:8786", env=without("distributed"))
     assert done.returncode == 1
-    assert "error: sweep needs dask, which is not installed" in done.stderr
+    assert "error: sweep needs distributed, which is not installed" in done.stderr
     assert "pip install distributed" in done.stderr
     assert not (tmp_path / "runs").exists()
+    assert mlpcli(*sweep, *ONE_WORKER, env=without("distributed")).returncode == 0

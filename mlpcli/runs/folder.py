@@ -15,17 +15,9 @@ from mlpcli.config.loading import to_yaml
 from mlpcli.config.settings import Config
 from mlpcli.errors import CheckpointError, MlpcliError
 from mlpcli.files import data_dir, reason, replacing, writing
+from mlpcli.runs import reading
+from mlpcli.runs.reading import METRICS, Row
 
-METRICS = (
-    "epoch",
-    "train/loss",
-    "train/accuracy",
-    "val/loss",
-    "val/accuracy",
-    "learning_rate",
-    "images_per_second",
-    "seconds",
-)
 CHECKPOINTS = ("last.npz", "previous.npz", "best.npz")
 MAX_METRICS_BYTES = 2**24
 MAX_NOTE = 1000  # characters
@@ -68,19 +60,12 @@ class Run:
         numbered = [(re.match(r"([1-9]\d{0,8}),", line, re.ASCII), line) for line in complete]
         return [line for match, line in numbered if match and int(match[1]) <= epochs]
 
-    def epochs(self) -> list[dict[str, float | None]]:
+    def epochs(self) -> list[Row]:
         """Return the rows of metrics.csv so far, by the names METRICS.
 
         Raises CheckpointError where they are not the numbers that training writes.
         """
-        rows = []
-        for line in self.metrics_rows():
-            try:
-                values = [float(text) if text else None for text in line.split(",")]
-            except ValueError:
-                raise CheckpointError(f"{self.metrics}: not numbers: {line[:60]}") from None
-            rows.append(dict(zip(METRICS, values, strict=True)))
-        return rows
+        return reading.read_rows(self.metrics)
 
 
 def _write(file: Path, text: str) -> None:

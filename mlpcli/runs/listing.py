@@ -6,7 +6,6 @@ Imports no NumPy. A file that is missing, corrupt or unreadable leaves a gap, an
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -14,12 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from mlpcli.config.loading import MAX_BYTES as MAX_CONFIG_BYTES
-from mlpcli.errors import CheckpointError, MlpcliError
-from mlpcli.files import is_locked, open_regular, reading
+from mlpcli.errors import CheckpointError
+from mlpcli.files import is_locked, reading
 from mlpcli.runs.folder import MAX_NOTE, Run
-
-MAX_JSON_BYTES = 2**20
-MAX_NUMBER = 1e12  # of seconds or epochs
+from mlpcli.runs.reading import Row, read_bytes, read_json, read_summary
 
 # As `to_yaml` writes it. To parse the file would take most of the time that a listing needs.
 EPOCHS = re.compile(r"^training:\n(?: .*\n)*? +epochs: (\d{1,9})$", re.MULTILINE | re.ASCII)
@@ -83,38 +80,42 @@ def best(folder: Path) -> ListedRun:
 
 def look(run: Run) -> ListedRun:
     """Read what a run's folder tells; a run that trains is not disturbed."""
-    rows: list[dict[str, float | None]] = []
-    with contextlib.suppress(MlpcliError, OSError):
+    rows: list[Row] = []
+    with contextlib.suppress(CheckpointError):
         rows = run.epochs()
     last = rows[-1] if rows else {}
-    val = [_number(row["val/accuracy"], 1) for row in rows]
+    val = [row["val/accuracy"] for row in rows]
     val_accuracy = max((each for each in val if each is not None), default=None)
-    epochs = int(_number(last.get("epoch")) or 0)
-    seconds = sum(_number(row["seconds"]) or 0 for row in rows) if rows else None
+    epochs = int(last.get("epoch") or 0)
+    seconds = sum(row["seconds"] or 0 for row in rows) if rows else None
 
     match = EPOCHS.search(_text(run.config_file, MAX_CONFIG_BYTES))
     configured = int(match[1]) if match else None
-    summary = _json(run.summary)  # removed when the run starts, so only a finished one has it
     if is_locked(run.folder):
         state = "running"
-    elif trained := _number(summary.get("epochs")):
+    elif summary := _finished(run):  # removed when the run starts, so only a finished one has it
         state = "finished"
-        epochs = int(trained)
-        val_accuracy = _number(summary.get("val_accuracy"), 1)
-        seconds = _number(summary.get("seconds"))
+        epochs, val_accuracy = summary["epochs"], summary["val_accuracy"]
+        seconds = summary["seconds"]
     else:
         state = "stopped" if epochs or run.last.is_file() else "empty"
     return ListedRun(
         run_dir=run.folder,
         state=state,
         val_accuracy=val_accuracy,
-        train_accuracy=_number(last.get("train/accuracy"), 1),
+        train_accuracy=last.get("train/accuracy"),
         epochs=epochs,
         configured_epochs=configured,
         seconds=seconds,
         time=_time(run),
         note=_text(run.note, MAX_NOTE * 4)[:MAX_NOTE].strip(),
     )
+
+
+def _finished(run: Run) -> dict[str, Any] | None:
+    with contextlib.suppress(CheckpointError):
+        return read_summary(run.summary)
+    return None
 
 
 def _is_run(folder: Path) -> bool:
@@ -126,32 +127,15 @@ def _is_run(folder: Path) -> bool:
 
 def _time(run: Run) -> datetime:
     """Return when a run was started; where that is not recorded, its configuration's date."""
-    recorded = _json(run.environment).get("time")
-    with contextlib.suppress(TypeError, ValueError, OverflowError, OSError):
-        return datetime.fromisoformat(recorded).astimezone()  # type: ignore[arg-type]
+    with contextlib.suppress(CheckpointError, KeyError, TypeError, ValueError, OverflowError):
+        return datetime.fromisoformat(read_json(run.environment)["time"]).astimezone()
     with contextlib.suppress(OSError, ValueError, OverflowError):
         return datetime.fromtimestamp(run.config_file.stat().st_mtime).astimezone()
     return datetime.fromtimestamp(0).astimezone()
 
 
-def _number(value: Any, most: float = MAX_NUMBER) -> float | None:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return value if is_number and 0 <= value <= most else None
-
-
-def _json(path: Path) -> dict[str, Any]:
-    """Return the object that a JSON file holds, or an empty one."""
-    try:
-        content = json.loads(_text(path, MAX_JSON_BYTES))
-    except (ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
 def _text(path: Path, max_bytes: int) -> str:
     """Return the text of a file, or none where it cannot be read."""
-    try:
-        with open_regular(path) as file:
-            return file.read(max_bytes).decode(errors="replace")
-    except OSError:
-        return ""
+    with contextlib.suppress(CheckpointError):
+        return read_bytes(path, max_bytes, cut=True).decode(errors="replace")
+    return ""

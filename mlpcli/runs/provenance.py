@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import socket
@@ -11,7 +10,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from mlpcli.errors import CheckpointError
 from mlpcli.files import open_regular
+from mlpcli.runs.reading import read_json
 
 MAX_REF_BYTES = 4096
 MAX_PACKED_BYTES = 2**24
@@ -25,9 +26,9 @@ def started(file: Path) -> dict[str, Any]:
     """
     now = provenance()
     try:
-        before = json.loads(file.read_bytes())
+        before = read_json(file)
         return {key: before[key] for key in now} | {"resumed": [*before.get("resumed", []), now]}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (CheckpointError, KeyError, TypeError):
         return dict(now)
 
 

@@ -25,6 +25,7 @@ from mlpcli.runs import folder as runs
 from mlpcli.runs.checkpoint import Checkpoint
 from mlpcli.runs.folder import Metrics, Run
 from mlpcli.runs.provenance import started
+from mlpcli.runs.reading import METRICS
 from mlpcli.training.trainer import EpochResult, Progress, Training
 
 log = logging.getLogger(__name__)
@@ -176,7 +177,7 @@ class _Saves:
     def epoch(self, result: EpochResult) -> None:
         """Record an epoch's metrics; keep its network if it is the best; save if that is due."""
         with self._or_warn():
-            row = {name: getattr(result, name.replace("/", "_")) for name in runs.METRICS}
+            row = {name: getattr(result, name.replace("/", "_")) for name in METRICS}
             self.metrics.append(row)
         finished = self.training.finished
         to_save = finished or self.due or not self.run.last.exists()

@@ -21,7 +21,7 @@ from terminal import on_a_terminal
 from mlpcli.cli.main import COMMANDS
 from mlpcli.errors import printable
 from mlpcli.runs import checkpoint
-from mlpcli.runs.folder import METRICS
+from mlpcli.runs.reading import METRICS
 
 SMALL = ("--set", "data.val_size=50", "--set", "training.epochs=3")
 SIXTY = (*SMALL, "--set", "training.epochs=60", "--set", "model.hidden=[16]")

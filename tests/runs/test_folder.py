@@ -12,7 +12,8 @@ import pytest
 from mlpcli.config.settings import Cifar10Config, Config
 from mlpcli.errors import CheckpointError, MlpcliError
 from mlpcli.runs import folder as runs
-from mlpcli.runs.folder import METRICS, Metrics
+from mlpcli.runs.folder import Metrics
+from mlpcli.runs.reading import METRICS
 
 
 def test_runs_count_up_and_overwrite_nothing(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ from mlpcli.config.settings import Config, TrainingConfig
 from mlpcli.errors import CheckpointError
 from mlpcli.files import locked
 from mlpcli.runs import folder as runs
-from mlpcli.runs.folder import METRICS, Metrics, Run
+from mlpcli.runs.folder import Metrics, Run
 from mlpcli.runs.listing import COLUMNS, ListedRun, best, listed, look
+from mlpcli.runs.reading import METRICS
 
 START = datetime(2026, 3, 1, 12).astimezone()
 
@@ -43,8 +44,12 @@ def made(
             {
                 "config": to_dict(config),
                 "epochs": len(accuracies),
+                "best_epoch": 1,
                 "val_accuracy": max(val, default=None),
+                "val_loss": 0.5 if val else None,
+                "train_loss": 0.5,
                 "seconds": 0.5 * len(accuracies),
+                "images_per_second": 0.5,
             }
         )
     return run
@@ -139,11 +144,12 @@ def test_a_corrupt_file_leaves_a_gap_and_no_more(tmp_path: Path, name: str, cont
 
 
 @pytest.mark.parametrize("number", ["nan", "inf", "-1", "7", "1e999"])
-def test_numbers_that_are_none_are_left_out(tmp_path: Path, number: str) -> None:
+def test_metrics_that_are_not_understood_leave_a_gap(tmp_path: Path, number: str) -> None:
     run = made(tmp_path, [0.1], epochs=2, finished=False)
-    run.metrics.write_text(run.metrics.read_text() + f"2,0,{number},0,{number},0,0,{number}\n")
+    run.last.touch()
+    run.metrics.write_text(run.metrics.read_text() + f"2,0,0,0,{number},0,0,0\n")
     found = look(run)
-    assert (found.val_accuracy, found.train_accuracy, found.epochs) == (0.1, None, 2)
+    assert (found.state, found.val_accuracy, found.seconds) == ("stopped", None, None)
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda p: p.symlink_to(p)])

@@ -9,8 +9,6 @@ import sys
 import pytest
 from conftest import Without
 
-from mlpcli import environment
-
 BEFORE = """
 from mlpcli import environment
 environment.set_threads(1)

@@ -186,6 +186,8 @@ def _print(plan: Sweep, folder: Path, entries: list[Entry], as_json: bool) -> No
         )
         return
     click.echo(trials.table(plan, ranked))
+    if not all(one.complete for one in ranked):
+        click.echo("A configuration of which a seed failed ranks after the complete ones.")
     click.echo()
     click.echo(f"trials  {folder / trials.CSV}")
     click.echo(f"next    mlpcli report {shlex.quote(str(folder))}")

@@ -13,7 +13,7 @@ from pathlib import Path
 from distributed import Client, Future, KilledWorker, Reschedule, Security, get_worker
 
 from mlpcli.config.settings import Config
-from mlpcli.errors import InterruptedRunError, MlpcliError, in_one_line
+from mlpcli.errors import ConfigError, InterruptedRunError, MlpcliError, in_one_line
 from mlpcli.interrupts import StopRequest
 from mlpcli.sweep import worker
 from mlpcli.sweep.trials import Entry, Outcome, interrupted
@@ -28,35 +28,45 @@ POLL_SECONDS = 0.2
 def remote(address: str, tls: dict[str, Path]) -> Iterator[Client]:
     """Join the scheduler at an address; raises MlpcliError where none answers.
 
-    `tls` are files by Dask's own names: tls_ca_file, tls_client_cert, tls_client_key. For a `tls://`
-    address those that are left out are what Dask's configuration says.
+    `tls` are files by Dask's own names: tls_ca_file, tls_client_cert, tls_client_key. Those that a
+    `tls://` address needs and that are left out are what Dask's configuration says.
     """
     # Which of Dask's own lines are shown: with `-v` its warnings, else none.
     level = logging.WARNING if log.isEnabledFor(logging.DEBUG) else logging.CRITICAL
     for handler in logging.getLogger("distributed").handlers:
         handler.setLevel(level)
-    encrypted = address.startswith("tls:")
-    files = {name: str(path) for name, path in tls.items()}
+    security = _security(tls) if address.startswith("tls:") else None
     try:
-        client = Client(
-            address,
-            security=Security(require_encryption=True, **files) if encrypted else None,
-            timeout=CONNECT_SECONDS,
-            set_as_default=False,
-        )
+        client = Client(address, security=security, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
         raise MlpcliError(f"--scheduler {address}: {_refusal(address, error)}") from error
     with client:
         yield client
 
 
-def _refusal(address: str, error: Exception) -> str:
+def _security(tls: dict[str, Path]) -> Security:
+    """Return what a connection by TLS needs; raises ConfigError where that is not complete."""
+    security = Security(require_encryption=True, **{key: str(path) for key, path in tls.items()})
+    found = security.get_tls_config_for_role("client")
+    if not (found["ca_file"] and found["cert"]):
+        raise ConfigError("--scheduler: tls:// needs --tls-ca-file, --tls-cert and --tls-key")
+    try:
+        security.get_connection_args("client")
+    except OSError as error:  # those of ssl are such
+        raise ConfigError(
+            f"--tls-ca-file, --tls-cert, --tls-key: found {in_one_line(error)}, expected PEM files "
+            f"of an authority, of a certificate, and of its key"
+        ) from None
+    return security
+
+
+def _refusal(address: str, error: BaseException | None) -> str:
     """Return why a scheduler was not joined, and what there should be."""
-    chain: BaseException | None = error
-    while chain is not None:
-        if isinstance(chain, ssl.SSLError):
-            return f"TLS fails: {in_one_line(chain)}; it needs the certificates of the scheduler"
-        chain = chain.__cause__ or chain.__context__
+    while error is not None:
+        if isinstance(error, ssl.SSLError):
+            reason = in_one_line(error)
+            return f"TLS fails: {reason}; expected a scheduler with certificates of one authority"
+        error = error.__cause__ or error.__context__
     return (
         f"no Dask scheduler answers there; start one with `dask scheduler`, and on each machine "
         f"`dask worker {address} --nthreads 1`"

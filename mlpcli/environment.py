@@ -98,7 +98,7 @@ def _quotas(root: Path) -> Iterator[float]:
 def _text(path: Path) -> str:
     try:
         return path.read_text(errors="replace")
-    except OSError:
+    except (OSError, ValueError):  # of a path with a null character
         return ""
 
 

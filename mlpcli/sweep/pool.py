@@ -154,7 +154,14 @@ def serve(connection: Connection) -> None:
     try:
         threading.Thread(target=listen, daemon=True).start()
     except RuntimeError as error:
-        sys.exit(f"error: a worker cannot start its second thread: {error}")
+        refused = Outcome(
+            error=f"a worker's second thread: {error} (see ulimit -u and -v)", exit_code=1
+        )
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                connection.recv()
+                connection.send(refused)
+        return
     with contextlib.suppress(InterruptedRunError, BrokenPipeError, ConnectionResetError):
         while True:
             folder, config = trials.get()

@@ -100,7 +100,7 @@ def test_a_sweep_reports_what_failed_finishes_the_rest_and_goes_on_with_no_more_
     assert error.startswith("error: 2 of 6 trials failed: runs/sweep/trial-5: training diverged")
     table = done.stdout.splitlines()
     assert table[0] == "learning_rate  validation accuracy  seeds"
-    assert table[3].split() == ["1e+300", "failed", "0,", "2", "failed"]
+    assert table[3].split() == ["1e+300", "failed", "0", "of", "2"]
     assert "mlpcli report runs/sweep" in table[-1]
     assert max(map(len, table)) <= 100
     pids = readers(tmp_path)

@@ -139,7 +139,7 @@ def train(
         config = run.config_file if config is None else config
     settings = runs.with_data_dir(_config(config), _path(data_dir))
 
-    with environment.set_threads(settings.threads or environment.threads()):
+    with environment.set_threads(settings.threads):
         from mlpcli.runs import runner
 
         reporter = _Reporter(on_epoch)

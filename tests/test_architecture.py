@@ -25,8 +25,7 @@ OUTSIDERS = {
     "onnx": {"export"},
     "safetensors": {"export"},
     "torch": {"export"},
-    "dask": {"sweep/workers"},
-    "distributed": {"sweep/workers"},
+    "distributed": {"sweep/cluster"},
     "threadpoolctl": {"environment"},
 }
 NUMPY_FREE = (
@@ -42,6 +41,7 @@ NUMPY_FREE = (
     "runs.listing",
     "runs.provenance",
     "sweep.plan",
+    "sweep.pool",
     "sweep.schema",
     "sweep.trials",
 )

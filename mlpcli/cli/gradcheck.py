@@ -87,7 +87,7 @@ def gradcheck(
         with options.unless_for("sweep", config, sweeps.load):
             settings = load(config, sets)
     # On so few images a second thread gains little, and where other programs run it costs much.
-    environment.set_threads(settings.threads if settings and settings.threads else 1)
+    environment.set_threads(settings.threads if settings else None, default=1)
 
     from mlpcli.data import dataset
     from mlpcli.gradcheck import flaws

@@ -65,8 +65,9 @@ class Commands(Group):
 def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if not wanted or ctx.resilient_parsing:
         return
-    from mlpcli.environment import describe
+    from mlpcli.environment import describe, set_threads
 
+    set_threads(None)
     facts = describe()
     click.echo(
         f"mlpcli {__version__} (Python {facts['python']}, NumPy {facts['numpy']}, "

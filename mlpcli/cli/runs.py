@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import shlex
 import sys
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ import click
 from mlpcli.cli import _options as options
 from mlpcli.config import loading
 from mlpcli.errors import CheckpointError, ConfigError, printable
-from mlpcli.runs import listing
+from mlpcli.runs import listing, tables
 from mlpcli.runs.folder import Run, find, open_run
 from mlpcli.runs.listing import ListedRun
 
@@ -71,11 +70,7 @@ def _list(folder: Path, found: Sequence[ListedRun], as_csv: bool, as_json: bool)
     if as_json:
         options.print_json({"runs": rows})
     elif as_csv:
-        writer = csv.DictWriter(sys.stdout, listing.COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            texts = {name: listing.cell(printable(row[name])) for name in ("run_dir", "note")}
-            writer.writerow(row | texts)
+        tables.write_csv(sys.stdout, listing.COLUMNS, rows)
     elif found:
         click.echo(_table(found))
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shlex
@@ -16,13 +17,15 @@ from mlpcli.cli import _options as options
 from mlpcli.cli._progress import Bar
 from mlpcli.config.loading import load, values
 from mlpcli.errors import ConfigError, printable
-from mlpcli.files import DATA_DIR
+from mlpcli.files import DATA_DIR, open_regular, reading
 from mlpcli.interrupts import stop_on_signal
 from mlpcli.runs.folder import with_data_dir
 from mlpcli.sweep import plan as sweeps
-from mlpcli.sweep import runner, trials
+from mlpcli.sweep import pool, runner, trials
 from mlpcli.sweep.plan import Sweep, Trial
 from mlpcli.sweep.trials import Entry
+
+log = logging.getLogger(__name__)
 
 ADDRESS = r"(tcp|tls|ucx|wss?)://\S+:\d+"
 
@@ -40,8 +43,18 @@ ADDRESS = r"(tcp|tls|ucx|wss?)://\S+:\d+"
 @click.option(
     "--scheduler",
     metavar="ADDRESS",
-    help="Train on the workers of a Dask scheduler, as in tcp://127.0.0.1:8786.",
+    help="Train on the workers of a Dask scheduler, as in tls://HOST:8786.",
 )
+@click.option(
+    "--tls-ca-file",
+    metavar="FILE",
+    type=options.PATH,
+    help="Certificates that are trusted to sign the scheduler's, of a tls:// address.",
+)
+@click.option(
+    "--tls-cert", metavar="FILE", type=options.PATH, help="Certificate that the scheduler asks for."
+)
+@click.option("--tls-key", metavar="FILE", type=options.PATH, help="The certificate's key.")
 @options.as_json
 @options.verbosity
 def sweep(
@@ -51,6 +64,9 @@ def sweep(
     runs_dir: Path,
     workers: int | None,
     scheduler: str | None,
+    tls_ca_file: Path | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
     as_json: bool,
 ) -> None:
     """Train all trials of a sweep, each in a run's folder, and rank its configurations.
@@ -62,37 +78,63 @@ def sweep(
     \b
     mlpcli sweep sweep
     mlpcli sweep sweep --workers 2
-    mlpcli sweep sweep --scheduler tcp://127.0.0.1:8786
+    mlpcli sweep sweep --scheduler tls://127.0.0.1:8786
     """
     if workers is not None and scheduler is not None:
         raise ConfigError("--workers and --scheduler exclude one another")
     if scheduler is not None and not re.fullmatch(ADDRESS, scheduler):
         found = printable(scheduler)
         raise ConfigError(f"--scheduler: found {found}, expected an address as in tcp://HOST:8786")
+    tls = _files(scheduler, tls_ca_file, tls_cert, tls_key)
     config = options.require(config, "sweep")
     with options.unless_for("train", config, load):
         plan = sweeps.load(config, sets)
-    threads = plan.trials[0].config.threads  # as that of all others: no sweep varies it
-    cores = environment.usable_cores()
+    # The configured number is that of all trials: no sweep varies it.
+    threads, reason = environment.chosen_threads(plan.trials[0].config.threads, default=0)
+    cores, limit = environment.usable_cores()
     workers = workers or max(1, cores // (threads or 1))
-    threads = threads or (1 if scheduler else max(1, cores // workers))
+    if not threads:
+        threads, reason = (1, "the default") if scheduler else (max(1, cores // workers), limit)
+    log.debug("BLAS threads of each worker: %s (%s)", threads, reason)
     plan = _placed(plan, threads, data_dir)
     folder = runs_dir / plan.name
-    with options.needs("distributed"):
-        environment.set_threads(threads)  # workers of this machine inherit it
-        from mlpcli.sweep import workers as cluster
+    if scheduler:
+        with options.needs("distributed"):
+            from mlpcli.sweep import cluster
 
     def train(waiting: Sequence[Entry]) -> Generator[Entry, None, None]:
         stop.can_save = True  # there are workers to stop first
-        if waiting:
-            local = cluster.local(min(workers, len(waiting)))
-            with cluster.remote(scheduler) if scheduler else local as client:
+        if not scheduler:
+            yield from pool.train(workers, waiting, stop)
+        elif waiting:
+            with cluster.remote(scheduler, tls) as client:
                 yield from cluster.train(client, waiting, stop, bar.warn)
 
     with stop_on_signal() as stop, _Bar() as bar:
         entries = runner.run(plan, folder, train, bar)
     _print(plan, folder, entries, as_json)
     runner.require_success(entries)
+
+
+TLS = {
+    "--tls-ca-file": "tls_ca_file",
+    "--tls-cert": "tls_client_cert",
+    "--tls-key": "tls_client_key",
+}
+
+
+def _files(scheduler: str | None, *files: Path | None) -> dict[str, Path]:
+    """Return the files of TLS by Dask's names; raises ConfigError where they cannot be used."""
+    found = {}
+    for (option, name), file in zip(TLS.items(), files, strict=True):
+        if file is not None:
+            if not (scheduler or "").startswith("tls:"):
+                address = f"--scheduler {scheduler}" if scheduler else "no --scheduler"
+                raise ConfigError(f"{option}: found {address}, expected an address tls://HOST:8786")
+            with reading(f"{option} {file}", ConfigError):
+                open_regular(file).close()
+            found[name] = file.absolute()
+    return found
 
 
 def _placed(plan: Sweep, threads: int, data_dir: Path | None) -> Sweep:
@@ -144,6 +186,8 @@ def _print(plan: Sweep, folder: Path, entries: list[Entry], as_json: bool) -> No
         )
         return
     click.echo(trials.table(plan, ranked))
+    if not all(one.complete for one in ranked):
+        click.echo("A configuration of which a seed failed ranks after the complete ones.")
     click.echo()
     click.echo(f"trials  {folder / trials.CSV}")
     click.echo(f"next    mlpcli report {shlex.quote(str(folder))}")

@@ -245,7 +245,9 @@ class Config:
     seed: int = key(
         0, "of the initial weights, the order of the images and their augmentation", low=0
     )
-    threads: int | None = key(None, "for matrix products; null: all usable cores", low=1)
+    threads: int | None = key(
+        None, "for matrix products; null: $OMP_NUM_THREADS, or all usable cores", low=1
+    )
     data: DataConfig = key(Cifar10Config(), "CIFAR-10 from its files, or generated shapes")
     features: FeaturesConfig = key(
         PixelsConfig(),

@@ -23,6 +23,7 @@ from mlpcli.files import (
     open_own,
     reason,
     replacing,
+    sync,
     sync_folder,
     writing,
 )

@@ -57,11 +57,6 @@ class ListedRun:
 COLUMNS = tuple(field.name for field in fields(ListedRun))
 
 
-def cell(text: str) -> str:
-    """Return text as a cell of CSV, with an apostrophe before what a spreadsheet would compute."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
-
-
 def listed(folder: Path, sort: str = "date") -> list[ListedRun]:
     """Return the runs in `folder`, or the run that it is.
 

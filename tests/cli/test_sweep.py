@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import trustme
 from conftest import CONFIGS, Command, Without
 from faults.shell import MLPCLI, one_thread, require_same
 
@@ -39,6 +40,7 @@ grid: {optimizer.learning_rate: [0.05, 0.2]}
 seeds: [0, 1]
 """
 DIVERGES = ", 1e300"
+SILENT = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 ONE_WORKER = ("--workers", "1", "--set", "threads=1")
 
 # Every process that imports it writes its number into a file each time that it reads the data.
@@ -98,7 +100,7 @@ def test_a_sweep_reports_what_failed_finishes_the_rest_and_goes_on_with_no_more_
     assert error.startswith("error: 2 of 6 trials failed: runs/sweep/trial-5: training diverged")
     table = done.stdout.splitlines()
     assert table[0] == "learning_rate  validation accuracy  seeds"
-    assert table[3].split() == ["1e+300", "failed", "0,", "2", "failed"]
+    assert table[3].split() == ["1e+300", "failed", "0", "of", "2"]
     assert "mlpcli report runs/sweep" in table[-1]
     assert max(map(len, table)) <= 100
     pids = readers(tmp_path)
@@ -150,6 +152,69 @@ def test_a_trial_is_the_same_to_the_bit_as_its_configuration_trained_alone(
         assert facts[0].pop("time") <= facts[1].pop("time")
         assert facts[0] == facts[1]
         assert facts[0]["threads"] == 1
+
+
+@pytest.mark.slow
+def test_no_process_of_a_sweep_can_be_connected_to(shapes_dir: Path, tmp_path: Path) -> None:
+    sweep = [*MLPCLI, "sweep", str(write_sweep(tmp_path, LONG)), "--data-dir", str(shapes_dir)]
+    trial = tmp_path / "runs" / "sweep" / "trial-1"
+    with subprocess.Popen([*sweep, "--workers", "2"], cwd=tmp_path, **SILENT) as process:
+        until(lambda: epoch_of(trial) >= 1)
+        own = psutil.Process(process.pid)
+        tree = [own, *own.children(recursive=True)]
+        inodes = {inode for each in tree for inode in sockets(each.pid)}
+        named = {inode: line for inode, line in addresses().items() if inode in inodes}
+        process.kill()
+    assert len(tree) == 3
+    assert len(inodes) == 4, "two pairs of sockets"
+    assert named == {}
+
+
+def sockets(pid: int) -> list[str]:
+    """The inodes of a process's sockets."""
+    links = [str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()]
+    return [link[len("socket:[") : -1] for link in links if link.startswith("socket:[")]
+
+
+def addresses() -> dict[str, str]:
+    """The line in /proc of each socket that has an address, by its inode."""
+    found = {}
+    for name in ("tcp", "tcp6", "udp", "udp6", "raw", "raw6"):
+        for line in Path("/proc/net", name).read_text().splitlines()[1:]:
+            found[line.split()[9]] = line
+    for line in Path("/proc/net/unix").read_text().splitlines()[1:]:
+        columns = line.split()
+        if len(columns) > 7:  # the path, or the abstract name
+            found[columns[6]] = line
+    return found
+
+
+# What Python and the packages import as they start; any of them may lie in the current folder.
+NAMES = (
+    *("types", "struct", "collections", "signal", "json", "random", "logging", "threading"),
+    *("multiprocessing", "subprocess", "socket", "selectors", "pickle", "queue", "tempfile"),
+    *("numpy", "yaml", "click", "distributed", "mlpcli", "sitecustomize", "usercustomize"),
+)
+
+
+@pytest.mark.slow
+def test_no_worker_runs_python_files_of_the_current_folder(
+    shapes_dir: Path, tmp_path: Path
+) -> None:
+    for name in NAMES:
+        text = f"open({str(tmp_path / 'ran')!r}, 'a').write('{name} ')"
+        (tmp_path / f"{name}.py").write_text(text)
+    # As the installed command: unlike `python -m`, it does not import from the current folder.
+    command = tmp_path / "bin" / "mlpcli"
+    command.parent.mkdir()
+    command.write_text("from mlpcli.__main__ import main; main()")
+    sweep = [sys.executable, str(command), "sweep", str(write_sweep(tmp_path, SHORT))]
+    sweep += ["--data-dir", str(shapes_dir), "training.epochs=1", *ONE_WORKER]
+    done = subprocess.run(sweep, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert not (tmp_path / "ran").exists(), (tmp_path / "ran").read_text()
+    assert done.returncode == 0, done.stderr
+    recorded = json.loads((tmp_path / "runs/sweep/trial-1/environment.json").read_text())
+    assert recorded["command"].startswith("mlpcli sweep ")
 
 
 def free_port() -> int:
@@ -222,6 +287,73 @@ def test_a_worker_that_is_killed_costs_no_trial_and_no_more_than_what_was_not_sa
     assert len(pids) == len(set(pids)) <= 3, "two workers, and one in the place of the killed"
     assert mlpcli("train", trial / "config.yaml", "--runs-dir", "alone").returncode == 0
     require_same(trial, tmp_path / "alone" / "trial-1")
+
+
+Certificates = dict[str, list[str]]
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Certificates:
+    """Options that name the files of an authority and of a certificate by it, of two kinds."""
+    found = {}
+    for name in ("own", "foreign"):
+        authority = trustme.CA()
+        certificate = authority.issue_cert("127.0.0.1")
+        files = [tmp_path / f"{name}{end}" for end in ("-ca.pem", ".pem", ".key")]
+        authority.cert_pem.write_to_path(str(files[0]))
+        certificate.cert_chain_pems[0].write_to_path(str(files[1]))
+        certificate.private_key_pem.write_to_path(str(files[2]))
+        options = ("--tls-ca-file", "--tls-cert", "--tls-key")
+        found[name] = [str(each) for pair in zip(options, files, strict=True) for each in pair]
+    return found
+
+
+@pytest.mark.slow
+def test_a_cluster_of_tls_trains_for_who_has_a_certificate_and_for_nobody_else(
+    mlpcli: Command, shapes_dir: Path, tmp_path: Path, certificates: Certificates
+) -> None:
+    own, foreign = certificates["own"], certificates["foreign"]
+    port = str(free_port())
+    address = f"tls://127.0.0.1:{port}"
+    sweep = ("sweep", write_sweep(tmp_path, SHORT), "training.epochs=1", "--data-dir", shapes_dir)
+    start = ["--protocol", "tls", "--host", "127.0.0.1", "--port", port, "--no-dashboard", *own]
+    worker = ["worker", address, "--nthreads", "1", "--no-dashboard", *own]
+    with (
+        dask("scheduler", *start, cwd=tmp_path, env=one_thread()),
+        dask(*worker, cwd=tmp_path, env=one_thread()),
+    ):
+        done = mlpcli(*sweep, "--scheduler", address, *own)
+        assert done.returncode == 0, done.stderr
+        assert [row["state"] for row in rows(tmp_path / "runs" / "sweep")] == ["finished"] * 4
+        others = ("--runs-dir", "others", "--scheduler")
+        for options in (foreign, [*own[:2], *foreign[2:]]):
+            done = mlpcli(*sweep, *others, address, *options)
+            assert done.returncode == 1
+            assert done.stderr.startswith(f"error: --scheduler {address}: TLS fails: ")
+            assert len(done.stderr.splitlines()) == 1
+        done = mlpcli(*sweep, *others, f"tcp://127.0.0.1:{port}")
+        assert done.returncode == 1
+        assert "no Dask scheduler answers there" in done.stderr
+    assert not [row for row in rows(tmp_path / "others" / "sweep") if row["state"] != "unfinished"]
+
+
+def test_files_of_tls_that_cannot_be_used_are_named(
+    mlpcli: Command, tmp_path: Path, certificates: Certificates
+) -> None:
+    sweep = ("sweep", write_sweep(tmp_path, SHORT), "--scheduler")
+    own, address = certificates["own"], "tls://127.0.0.1:1"
+    (tmp_path / "no.pem").write_text("no certificate")
+    for arguments, message in [
+        (["tcp://127.0.0.1:1", *own], "--tls-ca-file: found --scheduler tcp://127.0.0.1:1, expect"),
+        ([address], "--scheduler: tls:// needs --tls-ca-file, --tls-cert and --tls-key"),
+        ([address, *own[:2]], "--scheduler: tls:// needs --tls-ca-file, --tls-cert and --tls-key"),
+        ([address, "--tls-key", "none"], "--tls-key none: no such file"),
+        ([address, *own, "--tls-ca-file", "no.pem"], "--tls-ca-file, --tls-cert, --tls-key: found"),
+        ([address, *own[:4]], "--tls-ca-file, --tls-cert, --tls-key: found"),
+    ]:
+        done = mlpcli(*sweep, *arguments)
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.startswith(f"error: {message}"), done.stderr
 
 
 @pytest.mark.slow
@@ -372,11 +504,13 @@ def test_where_no_scheduler_answers_it_says_so_soon(mlpcli: Command, tmp_path: P
     assert line.startswith(f"error: --scheduler {address}: no Dask scheduler answers there; start")
 
 
-def test_where_dask_is_missing_it_names_the_extra(
-    mlpcli: Command, without: Without, tmp_path: Path
+def test_where_dask_is_missing_a_cluster_names_the_extra_and_this_machine_needs_none(
+    mlpcli: Command, without: Without, shapes_dir: Path, tmp_path: Path
 ) -> None:
-    done = mlpcli("sweep", write_sweep(tmp_path, SHORT), env=without("dask"))
+    sweep = ("sweep", write_sweep(tmp_path, SHORT), "--data-dir", shapes_dir, "training.epochs=1")
+    done = mlpcli(*sweep, "--scheduler", "tcp://127.0.0.1:8786", env=without("distributed"))
     assert done.returncode == 1
-    assert "error: sweep needs dask, which is not installed" in done.stderr
+    assert "error: sweep needs distributed, which is not installed" in done.stderr
     assert "pip install distributed" in done.stderr
     assert not (tmp_path / "runs").exists()
+    assert mlpcli(*sweep, *ONE_WORKER, env=without("distributed")).returncode == 0

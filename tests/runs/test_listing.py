@@ -14,7 +14,7 @@ from mlpcli.errors import CheckpointError
 from mlpcli.files import locked
 from mlpcli.runs import folder as runs
 from mlpcli.runs.folder import Metrics, Run
-from mlpcli.runs.listing import COLUMNS, ListedRun, best, cell, listed, look
+from mlpcli.runs.listing import COLUMNS, ListedRun, best, listed, look
 from mlpcli.runs.reading import METRICS
 
 START = datetime(2026, 3, 1, 12).astimezone()
@@ -193,13 +193,6 @@ def test_a_note_is_read_as_far_as_it_may_be_long(tmp_path: Path) -> None:
     run.write_note("not UTF-8: \udcff")
     assert run.note.read_bytes() == b"not UTF-8: \xff\n"
     assert look(run).note == "not UTF-8: \ufffd"
-
-
-@pytest.mark.parametrize("text", ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)"])
-def test_no_cell_is_a_formula(text: str) -> None:
-    assert cell(text) == f"'{text}"
-    assert cell(f"a{text}") == f"a{text}"
-    assert cell("") == ""
 
 
 def test_a_configuration_that_repeats_itself_takes_no_time(tmp_path: Path) -> None:

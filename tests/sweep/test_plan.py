@@ -10,14 +10,10 @@ from conftest import SWEEP
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlpcli.config import loading as config
 from mlpcli.config.settings import AdamWConfig, SGDConfig
 from mlpcli.errors import ConfigError
-from mlpcli.runs import folder as runs
 from mlpcli.sweep import plan as sweeps
-from mlpcli.sweep import trials
 from mlpcli.sweep.plan import Sweep
-from mlpcli.sweep.trials import Entry, Outcome
 
 
 def load(tmp_path: Path, text: str, *sets: str) -> Sweep:
@@ -267,107 +263,3 @@ def test_the_shipped_sweep_is_the_notes_network_with_three_seeds() -> None:
     assert sweep.keys == ("optimizer.learning_rate", "optimizer.momentum")
     assert {one.config.seed for one in sweep.trials} == {0, 1, 2}
     assert {one.config.model.hidden for one in sweep.trials} == {(512,)}
-
-
-def test_each_trial_keeps_its_folder_whatever_is_added_to_the_sweep(tmp_path: Path) -> None:
-    folder = tmp_path / "runs"
-    folder.mkdir()
-    first = trials.entries(load(tmp_path, RATES), folder)
-    assert [entry.run.folder.name for entry in first] == ["trial-1", "trial-2"]
-    assert config.load(first[1].run.config_file) == first[1].trial.config
-    more = trials.entries(load(tmp_path, RATES.replace("[0.1", "[0.3, 0.1")), folder)
-    assert [entry.run.folder.name for entry in more] == ["trial-3", "trial-1", "trial-2"]
-
-
-def test_more_epochs_and_other_images_are_another_trial_and_other_threads_are_not(
-    tmp_path: Path,
-) -> None:
-    folder = tmp_path / "runs"
-    folder.mkdir()
-    first = trials.entries(load(tmp_path, RATES), folder)
-    for change in ("training.epochs=9", "data.dir=/x"):
-        others = trials.entries(load(tmp_path, RATES, change), folder)
-        assert {e.run.folder for e in first}.isdisjoint(e.run.folder for e in others)
-    threads = trials.entries(load(tmp_path, RATES, "threads=3"), folder)
-    assert [e.run.folder for e in threads] == [e.run.folder for e in first]
-
-
-def test_only_a_whole_summary_of_the_same_configuration_is_a_finished_trial(
-    tmp_path: Path,
-) -> None:
-    folder = tmp_path / "runs"
-    folder.mkdir()
-    sweep = load(tmp_path, RATES)
-    (entry, other) = trials.entries(sweep, folder)
-    figures = dict.fromkeys(trials.FIGURES, 1)
-    summary = {"config": config.to_dict(entry.trial.config), **figures}
-    other_config = {"config": config.to_dict(other.trial.config), **figures}
-    for wrong in ({}, {"config": 3}, other_config, {"config": summary["config"]}):
-        entry.run.write_summary(wrong)
-        assert [e.outcome for e in trials.entries(sweep, folder)] == [None, None]
-    (entry.run.folder / "summary.json").write_text("{torn")
-    assert trials.entries(sweep, folder)[0].outcome is None
-    entry.run.write_summary(summary)
-    assert [e.outcome for e in trials.entries(sweep, folder)] == [Outcome(summary), None]
-
-
-def entries_of(tmp_path: Path, accuracies: list[float | None]) -> tuple[Sweep, list[Entry]]:
-    """A sweep of two seeds whose trials came to these accuracies, or failed."""
-    sweep = load(tmp_path, f"{RATES}{MOMENTA}  model.hidden: [[8, 4]]\nseeds: [0, 1]\n")
-    outcomes = [
-        Outcome(None, "lost, all of it", 6)
-        if accuracy is None
-        else Outcome(dict.fromkeys(trials.FIGURES, accuracy))
-        for accuracy in accuracies
-    ]
-    found = [
-        Entry(trial, runs.Run(tmp_path / str(i)), outcome)
-        for i, (trial, outcome) in enumerate(zip(sweep.trials, outcomes, strict=True))
-    ]
-    return sweep, found
-
-
-def test_the_table_has_the_best_first_and_what_failed_last(tmp_path: Path) -> None:
-    accuracies = [None, None, 0.25, None, 0.5, 0.6, 0.125, 0.135]
-    sweep, entries = entries_of(tmp_path, accuracies)
-    assert trials.table(sweep, trials.ranking(entries)).splitlines() == [
-        "learning_rate  momentum  hidden  validation accuracy  seeds",
-        "0.2            0         [8, 4]  55.00% ± 7.07        2",
-        "0.1            0.9       [8, 4]  25.00%               1, 1 failed",
-        "0.2            0.9       [8, 4]  13.00% ± 0.71        2",
-        "0.1            0         [8, 4]  failed               0, 2 failed",
-    ]
-
-
-def test_what_a_trial_does_not_have_is_a_dash_in_the_table_and_empty_in_the_csv(
-    tmp_path: Path,
-) -> None:
-    sweep = load(tmp_path, OPTIMIZERS + MOMENTA)
-    entries = [
-        Entry(trial, runs.Run(tmp_path / str(i)), Outcome(dict.fromkeys(trials.FIGURES, i / 4)))
-        for i, trial in enumerate(sweep.trials)
-    ]
-    assert trials.table(sweep, trials.ranking(entries)).splitlines() == [
-        "optimizer.name  momentum  validation accuracy  seeds",
-        "adamw           –         50.00%               1",
-        "sgd             0.9       25.00%               1",
-        "sgd             0         0.00%                1",
-    ]
-    trials.write_csv(tmp_path / "sweep.csv", sweep, entries)
-    rows = (tmp_path / "sweep.csv").read_text().splitlines()
-    assert rows[2].startswith("sgd,0.9,7,0.25,")
-    assert rows[3].startswith("adamw,,7,0.5,")
-
-
-def test_the_csv_has_a_row_for_each_trial_of_which_something_came(tmp_path: Path) -> None:
-    sweep, entries = entries_of(tmp_path, [0.25, None, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5])
-    entries[7].outcome = None
-    trials.write_csv(tmp_path / "sweep.csv", sweep, entries)
-    rows = (tmp_path / "sweep.csv").read_text().splitlines()
-    assert rows[0] == (
-        "optimizer.learning_rate,optimizer.momentum,model.hidden,seed,"
-        "val_accuracy,val_loss,best_epoch,epochs,seconds,run_dir,error"
-    )
-    assert rows[1] == f'0.1,0,"[8, 4]",0,0.25,0.25,0.25,0.25,0.25,{tmp_path}/0,'
-    assert rows[2] == f'0.1,0,"[8, 4]",1,,,,,,{tmp_path}/1,"lost, all of it"'
-    assert len(rows) == 8

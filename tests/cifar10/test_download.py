@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,8 +31,11 @@ class Watcher:
         self.shown: list[list[object]] = []  # of each answer: host, first byte, total, and counts
 
     def fetch(self, folder: Path, *urls: str) -> Path:
-        source = Source("a.tar.gz", DIGEST, len(BODY), urls)
-        return download(source, folder, self._progress, self.notices.append, 0)
+        """Return the path of what was downloaded; the file that was returned is the one there."""
+        source, path = Source("a.tar.gz", DIGEST, len(BODY), urls), folder / "a.tar.gz"
+        with download(source, folder, self._progress, self.notices.append, 0) as file:
+            assert os.path.samestat(os.fstat(file.fileno()), path.stat())
+        return path
 
     @contextmanager
     def _progress(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mlpcli.cifar10 import batches, install
-from mlpcli.cifar10.download import file_sha256
+from mlpcli.cifar10.download import digest
 from mlpcli.errors import DataError
 
 
@@ -21,14 +21,16 @@ def test_a_new_data_set_is_read_once(
     )
     reads, read_bytes = [], batches._read_bytes
 
-    def counted(file: Path, limit: int) -> bytes:
+    def counted(file: Path, folder: int, limit: int) -> bytes:
         reads.append(file.name)
-        return read_bytes(file, limit)
+        return read_bytes(file, folder, limit)
 
     monkeypatch.setattr(batches, "_read_bytes", counted)
+    with path.open("rb") as file:
+        sha256 = digest(file, path)
     installed = install.install(
         tmp_path,
-        install.choose_source((), file_sha256(path), local=True),
+        install.choose_source((), sha256, local=True),
         lambda *_: contextlib.nullcontext(lambda count: None),
         print,
         from_file=path,

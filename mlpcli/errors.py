@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 # A password may hold a slash or an @, so all up to the last @ is hidden.
-_USER = re.compile(r"([A-Za-z][\w+.-]*:/{1,2})(?:[^\s/]*:\S*|[^\s/]*)@")
+_USER = re.compile(r"([A-Za-z][\w+.-]*:/{1,2})(?:[^\s/]*:(?:\S*|[^/\n]*)|[^\s/]*)@")
 _QUERY = re.compile(r"([A-Za-z][\w+.-]*:/{1,2}[^\s?#]*[?#])\S+?(?=[:;,)'\"]*(?:\s|$))")
 
 

@@ -34,6 +34,7 @@ TEST_BATCHES = ("test_batch",)
 META, BINARY_META = "batches.meta", "batches.meta.txt"
 STAGING = ".unpacking"  # in a data directory: where a new data set is made
 REPLACED = f"{STAGING}/old"  # the data set that a new one is about to replace
+SEARCH = getattr(os, "O_PATH", os.O_RDONLY)  # also a folder that others may not list
 FOLDERS = (PYTHON_FOLDER, BINARY_FOLDER, REPLACED)  # of a data directory, in this order
 
 LABEL_NAMES = (
@@ -171,7 +172,7 @@ def _open_first(data_dir: Path) -> tuple[Path, int]:
     places = [data_dir / name for name in (*FOLDERS, PYTHON_FOLDER)]
     for path in [*places, *([data_dir] if holds_batches(data_dir) else [])]:
         try:
-            return path, os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            return path, os.open(path, SEARCH | os.O_DIRECTORY | os.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
@@ -217,13 +218,15 @@ def _elsewhere(data_dir: Path, place: Path) -> DataError:
 
 def _described(path: Path, descriptor: int) -> Folder:
     """Return a folder with what its meta file says."""
-    names = os.listdir(descriptor)
-    if META not in names and BINARY_META in names:
+    has_meta, is_binary = (
+        os.access(name, os.F_OK, dir_fd=descriptor) for name in (META, BINARY_META)
+    )
+    if is_binary and not has_meta:
         meta = path / BINARY_META
         text = _read_bytes(meta, descriptor, MAX_META_BYTES).decode("latin-1")
         lines = [line for line in text.splitlines() if line]
         return Folder(path, descriptor, True, _label_names(lines, meta), None)
-    if META not in names and holds_data_set(path):  # unpacked into a folder of the same name
+    if not has_meta and holds_data_set(path):  # unpacked into a folder of the same name
         raise _elsewhere(path.parent, path)
     meta = path / META
     labels, rows = _read_meta(_read_bytes(meta, descriptor, MAX_META_BYTES), meta)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import importlib.util
 import os
 import queue
 import re
@@ -15,6 +14,7 @@ import socket
 import ssl
 import threading
 import urllib.parse
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,7 @@ def _proxy(url: str) -> str:
         valid = False
     if not valid or parts.scheme not in ("http", "https", *SOCKS):
         raise ConfigError(f"{name}: not a proxy's address, expected one as in http://host:3128")
-    if parts.scheme in SOCKS and importlib.util.find_spec("socks") is None:
+    if parts.scheme in SOCKS and find_spec("socks") is None:
         raise MlpcliError(
             f"{name}: a {parts.scheme} proxy needs PySocks, which is not installed",
             hint="pip install PySocks",

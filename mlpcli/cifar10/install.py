@@ -118,7 +118,7 @@ def _is_address(url: str) -> bool:
         has_host = bool(parts.hostname) and parts.port != 0
     except ValueError:  # a port that is no number, half of a bracket
         return False
-    return has_host and parts.scheme in ("http", "https") and url.isprintable()
+    return has_host and parts.scheme in ("http", "https") and url.isprintable() and " " not in url
 
 
 def hidden(url: str) -> str:

@@ -16,7 +16,7 @@ import click
 
 from mlpcli import __version__
 from mlpcli.cli._group import Group
-from mlpcli.errors import MlpcliError, in_one_line, printable, without_secrets
+from mlpcli.errors import MlpcliError, in_one_line, printable
 
 COMMANDS = {
     "download": "Download and unpack CIFAR-10.",
@@ -58,7 +58,8 @@ class Commands(Group):
         except (Exception, KeyboardInterrupt):
             if ctx.params["debug"]:
                 with contextlib.suppress(OSError):
-                    click.echo(without_secrets(traceback.format_exc()), err=True, nl=False)
+                    lines = map(printable, traceback.format_exc().splitlines())
+                    click.echo("\n".join(lines), err=True)
             raise
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlpcli.config.settings import DataConfig
-from mlpcli.errors import ConfigError
+from mlpcli.errors import ConfigError, DataError
 from mlpcli.files import data_dir
 
 log = logging.getLogger(__name__)
@@ -71,10 +71,14 @@ def _load(config: DataConfig, name: Literal["train", "test"]) -> Dataset:
         label_names, source = synthetic.LABEL_NAMES, "generated"
         images, labels = synthetic.draw_train() if training else synthetic.draw_test()
     else:
-        path = data_dir(config.dir)
-        folder = batches.open_folder(path)
+        path, usual = data_dir(config.dir), data_dir(None)
+        if not path.exists() and batches.holds_data_set(usual):
+            hint = ("--data-dir", str(usual))
+            raise DataError(f"{path}: no such folder, expected a data directory", hint)
+        names = batches.TRAIN_BATCHES if training else batches.TEST_BATCHES
+        with batches.open_folder(path) as folder:
+            images, labels = folder.read(names)
         label_names, source = folder.label_names, f"read from {path}"
-        images, labels = folder.read(batches.TRAIN_BATCHES if training else batches.TEST_BATCHES)
     log.debug(
         "%s images: %s %s in %.2f s",
         "training" if training else "test",

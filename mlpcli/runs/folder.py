@@ -6,6 +6,7 @@ import contextlib
 import io
 import itertools
 import json
+import logging
 import os
 import re
 from collections.abc import Callable
@@ -15,8 +16,9 @@ from typing import Any
 
 from mlpcli.config.loading import to_yaml
 from mlpcli.config.settings import Config
-from mlpcli.errors import CheckpointError, MlpcliError
+from mlpcli.errors import CheckpointError, MlpcliError, printable
 from mlpcli.files import (
+    DATA_DIR,
     data_dir,
     followed,
     make_folder,
@@ -29,6 +31,8 @@ from mlpcli.files import (
 )
 from mlpcli.runs import reading
 from mlpcli.runs.reading import HEADER, METRICS, Row
+
+log = logging.getLogger(__name__)
 
 CHECKPOINTS = ("last.npz", "previous.npz", "best.npz")
 MAX_METRICS_BYTES = 2**27  # over a million epochs
@@ -145,14 +149,21 @@ def unused(path: Path) -> Path:
     return next(path.with_name(name) for name in names if not os.path.lexists(path.parent / name))
 
 
-def with_data_dir(config: Config, chosen: str | Path | None) -> Config:
+def with_data_dir(config: Config, chosen: str | Path | None, *, recorded: bool = False) -> Config:
     """Make `data.dir`, or `chosen` in its place, an absolute path; where both are None, it stays.
 
     A run can then be evaluated and resumed from any folder. Generated images have no directory.
+    Where a directory that a run has `recorded` is not there, as on another machine, the one of
+    $MLPCLI_DATA_DIR takes its place.
     """
     if config.data.name != "cifar10":
         return config
-    chosen = config.data.dir if chosen is None else chosen
+    own = config.data.dir
+    if recorded and chosen is None and own and os.environ.get(DATA_DIR) and not Path(own).exists():
+        chosen = data_dir(None)
+        lost = printable(own)
+        log.warning("warning: %s, the run's data.dir, is not there: using %s", lost, DATA_DIR)
+    chosen = own if chosen is None else chosen
     if chosen is None:
         return config
     return replace(config, data=replace(config.data, dir=str(data_dir(chosen).absolute())))

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from mlpcli.errors import CheckpointError
+from mlpcli.errors import CheckpointError, without_secrets
 from mlpcli.files import open_regular
 from mlpcli.runs import legs
 from mlpcli.runs.reading import read_json
@@ -62,10 +62,14 @@ def provenance() -> dict[str, Any]:
 
 
 def _command() -> str:
-    """Return the command line of this process: mlpcli's, or that of a program that imports it."""
+    """Return the command line of this process: mlpcli's, or that of a program that imports it.
+
+    Passwords and queries in addresses are replaced: run folders are passed on.
+    """
     program, *arguments = sys.argv or [""]
     is_mlpcli = Path(program).name in ("mlpcli", "__main__.py")
-    return shlex.join(["mlpcli" if is_mlpcli else program, *arguments])
+    words = ["mlpcli" if is_mlpcli else program, *map(without_secrets, arguments)]
+    return shlex.join(words)
 
 
 def git_commit() -> str | None:

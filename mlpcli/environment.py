@@ -6,7 +6,6 @@ NumPy is imported inside functions: the number of threads has to be set before i
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import os
 import platform
 import sys
@@ -67,15 +66,16 @@ def describe() -> dict[str, Any]:
     import numpy as np
 
     config = np.show_config(mode="dicts")
-    blas = config["Build Dependencies"]["blas"]
+    blas = config.get("Build Dependencies", {}).get("blas", {})  # some builds do not say
+    name, version = (blas.get(key) or "unknown" for key in ("name", "version"))
     return {
         "mlpcli": __version__,
         "python": platform.python_version(),
-        "numpy": importlib.metadata.version("numpy"),
-        "blas": f"{blas['name']} {blas['version']}",
+        "numpy": np.__version__,
+        "blas": f"{name} {version}",
         "threads": threads(),
         "processor": _processor(),
-        "simd": " ".join(config["SIMD Extensions"].get("found", [])[-1:]),
+        "simd": " ".join(config.get("SIMD Extensions", {}).get("found", [])[-1:]),
         "platform": platform.platform(),
     }
 

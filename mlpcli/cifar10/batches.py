@@ -130,6 +130,8 @@ def _label_names(names: list[Any], path: Path) -> tuple[str, ...]:
         isinstance(n, str) and len(n) <= MAX_NAME and n.isprintable() for n in names
     ):
         raise DataError(f"{path}: expected the names of 2 to 256 classes, each a short text")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise DataError(f"{path}: found two classes named {twice[0]}")
     return tuple(names)
 
 

@@ -211,6 +211,8 @@ def _facts(metadata: Any, source: str) -> Checkpoint:
         raise ValueError("label_names are not a list of names")
     if not all(isinstance(name, str) and name.isprintable() for name in names):
         raise ValueError("label_names are not printable text")
+    if len({*names}) < len(names):
+        raise ValueError("two of its label_names are the same")
     for name, kinds in _KINDS.items():
         value = metadata[name]
         number = value if isinstance(value, (int, float)) else 0

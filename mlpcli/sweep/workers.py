@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import os
 import queue
 import signal
 import socket
@@ -44,12 +45,20 @@ def local(workers: int) -> Iterator[Client]:
     They inherit the variables of every BLAS, so `environment.set_threads` comes first.
     """
     log.debug("workers: %s processes on this machine", workers)
+    _without_user_config()
     with (
         dask.config.set({"distributed.worker.profile.enabled": False}),
         _start(workers) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         yield client
+
+
+def _without_user_config() -> None:
+    """Let nothing that the user has set for Dask's clusters count, here and in the workers."""
+    for variable in [name for name in os.environ if name.startswith("DASK_")]:
+        del os.environ[variable]
+    dask.config.refresh(paths=[], env={})
 
 
 def _start(workers: int) -> LocalCluster:

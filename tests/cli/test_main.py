@@ -297,7 +297,7 @@ WRONG = [
     (["train", NOTE, "--data-dir", "nowhere"], 4, "found no cifar-10-batches-py"),
     (["train", NOTE, "--data-dir", "corrupt"], 4, "batches.meta: not a CIFAR-10 batch"),
     (["train", NOTE, "--data-dir", "empty.yaml"], 4, "found no cifar-10-batches-py"),
-    (["train", "--resume", "nowhere"], 5, "nowhere: not a run's folder"),
+    (["train", "--resume", "nowhere"], 5, "nowhere: no such run or checkpoint"),
     (["train", "shapes.yaml", "--runs-dir", "empty.yaml"], 1, "no run can be made there"),
     (["eval", "nowhere.npz"], 5, "nowhere.npz: no such checkpoint"),
     (["eval", "empty.yaml"], 5, "empty.yaml: not a valid checkpoint of mlpcli"),

@@ -67,12 +67,12 @@ def describe() -> dict[str, Any]:
 
     config = np.show_config(mode="dicts")
     blas = config.get("Build Dependencies", {}).get("blas", {})  # some builds do not say
-    name, version = (blas.get(key) or "unknown" for key in ("name", "version"))
+    name, version = blas.get("name") or "unknown", blas.get("version") or ""
     return {
         "mlpcli": __version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
-        "blas": f"{name} {version}",
+        "blas": f"{name} {version}".strip(),
         "threads": threads(),
         "processor": _processor(),
         "simd": " ".join(config.get("SIMD Extensions", {}).get("found", [])[-1:]),

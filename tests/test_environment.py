@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from conftest import Without
 
@@ -76,3 +77,12 @@ def test_the_variables_count_as_openblas_reads_them(
     code = "import numpy; from mlpcli import environment; print(environment.threads())"
     given = {"OPENBLAS_NUM_THREADS": openblas, "OMP_NUM_THREADS": omp}
     assert printed(code, variables | given) == ([1], "")
+
+
+@pytest.mark.parametrize("found", [{}, {"Build Dependencies": {"blas": {"name": None}}}])
+def test_a_numpy_that_does_not_name_its_blas_is_described(
+    monkeypatch: pytest.MonkeyPatch, found: dict[str, object]
+) -> None:
+    monkeypatch.setattr(np, "show_config", lambda mode: found)
+    facts = environment.describe()
+    assert (facts["numpy"], facts["blas"]) == (np.__version__, "unknown")

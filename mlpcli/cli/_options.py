@@ -172,7 +172,7 @@ def _refuse_part_of_run(path: Path, word: str) -> None:
     folder, line = str(run.folder), command_line()
     resumes = path.suffix == ".npz" and click.get_current_context().info_name == "train"
     at = line.index(word)
-    line[at : at + 1] = ["--resume", str(path)] if resumes else [folder]
+    line[at : at + 1] = ["--resume", folder] if resumes else [folder]
     raise ConfigError(
         f"{path}: found a part of the run {folder}, expected a configuration", hint=shlex.join(line)
     )

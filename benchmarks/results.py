@@ -120,7 +120,7 @@ def draw(results: dict[str, Any]) -> str:
     """Draw validation accuracy over seconds of training; needs matplotlib (the extra `plot`)."""
     from mlpcli.report import plots
 
-    with plots.styled:
+    with plots.styled():
         figure, axes = plots.new_figure(size=(7.5, 4.2))
         for name, (light, _) in zip(results, plots.COLORS.values(), strict=False):
             curve = results[name]["curve"]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import importlib.metadata
 import logging
 import os
 import platform
@@ -182,16 +181,17 @@ def describe() -> dict[str, Any]:
     import numpy as np
 
     config = np.show_config(mode="dicts")
-    blas = config["Build Dependencies"]["blas"]
+    blas = config.get("Build Dependencies", {}).get("blas", {})  # some builds do not say
+    name, version = blas.get("name") or "unknown", blas.get("version") or ""
     return {
         "mlpcli": __version__,
         "python": platform.python_version(),
-        "numpy": importlib.metadata.version("numpy"),
-        "blas": f"{blas['name']} {blas['version']}",
+        "numpy": np.__version__,
+        "blas": f"{name} {version}".strip(),
         "threads": threads(),
         "threads_from": _reason,
         "processor": _processor(),
-        "simd": " ".join(config["SIMD Extensions"].get("found", [])[-1:]),
+        "simd": " ".join(config.get("SIMD Extensions", {}).get("found", [])[-1:]),
         "platform": platform.platform(),
     }
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import TINY, Command, Without
 
@@ -222,3 +223,12 @@ def test_threads_that_cannot_be_started_are_one_true_line_and_not_an_interruptio
         assert line.startswith("error: 2 BLAS threads cannot be started: the system allows")
         assert line.endswith("set OPENBLAS_NUM_THREADS=1")
     assert call("--version", OPENBLAS_NUM_THREADS="1").returncode == 0
+
+
+@pytest.mark.parametrize("found", [{}, {"Build Dependencies": {"blas": {"name": None}}}])
+def test_a_numpy_that_does_not_name_its_blas_is_described(
+    monkeypatch: pytest.MonkeyPatch, found: dict[str, object]
+) -> None:
+    monkeypatch.setattr(np, "show_config", lambda mode: found)
+    facts = environment.describe()
+    assert (facts["numpy"], facts["blas"]) == (np.__version__, "unknown")

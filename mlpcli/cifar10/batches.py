@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import pickle
 import shlex
@@ -145,7 +146,7 @@ def put_back(data_dir: Path) -> None:
     # Who holds the folder is about to put something there, and a folder may be read-only.
     with contextlib.suppress(MlpcliError, OSError):
         if old.is_dir() and not os.path.lexists(final):
-            with locked(data_dir):
+            with locked(data_dir, logging.getLogger(__name__).debug):
                 if not os.path.lexists(final):
                     old.rename(final)
                 old.parent.rmdir()  # unless a part of the new one is in it
@@ -277,6 +278,8 @@ def _label_names(names: list[Any], path: Path) -> tuple[str, ...]:
         isinstance(n, str) and len(n) <= MAX_NAME and n.isprintable() for n in names
     ):
         raise DataError(f"{path}: expected the names of 2 to 256 classes, each a short text")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise DataError(f"{path}: found two classes named {twice[0]}")
     return tuple(names)
 
 

@@ -22,7 +22,7 @@ from mlpcli.cifar10 import archive, batches, synthetic
 from mlpcli.cifar10.batches import PYTHON_FOLDER, REPLACED, STAGING
 from mlpcli.cifar10.download import Notice, Progress, digest, download
 from mlpcli.cifar10.mirrors import OFFICIAL, VARIABLE, Source
-from mlpcli.errors import ConfigError, DataError, without_secrets
+from mlpcli.errors import ConfigError, DataError, MlpcliError, without_secrets
 from mlpcli.files import locked, make_folder, open_regular, reading, sync_folder, writing
 
 

@@ -12,6 +12,7 @@ import os
 import shlex
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,21 +41,37 @@ class _Share(click.FloatRange):
 SHARE = _Share(0, 1)
 
 
-class _Path(click.Path):
-    """A path whose `~` is resolved, also where no shell has done it."""
+class _Output(click.Path):
+    """A path whose `~` is resolved, also where no shell has done it; not an empty one."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Path:
+        if not str(value):  # of a shell's variable that is not set
+            raise ConfigError("found an empty text, expected a path")
         return expanded(value)
+
+
+class _Path(_Output):
+    """A path of what exists, or of a folder; not a link that leads nowhere."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Path:
+        path = super().convert(value, param, ctx)
+        if path.is_symlink() and not path.exists():
+            raise ConfigError(f"{path}: a broken link, to {path.readlink()}")
+        return path
 
 
 class _Input(_Path):
     """A path to read, or `-` for standard input."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Path:
-        return Path("/dev/stdin") if str(value) == "-" else super().convert(value, param, ctx)
+        if str(value) != "-":
+            return super().convert(value, param, ctx)
+        if not Path("/dev/stdin").exists():
+            raise ConfigError("-: standard input is closed")
+        return Path("/dev/stdin")
 
 
-PATH, INPUT = _Path(), _Input()
+PATH, INPUT, OUTPUT = _Path(), _Input(), _Output()
 
 
 def _complete_set(
@@ -137,12 +154,36 @@ def configuration(command: Callable[..., Any]) -> Callable[..., Any]:
     def with_config(words: tuple[str, ...], sets: tuple[str, ...], **rest: Any) -> Any:
         config = None
         if words and ("=" not in words[0] or Path(words[0]).exists()):
-            config, words = Path(words[0]), words[1:]
-            if str(config) not in shipped.paths():
-                config = runs.find(INPUT.convert(config, None, None), rest.get("runs_dir"))
+            word, words = words[0], words[1:]
+            config = Path(word)
+            if word not in shipped.paths():
+                config = runs.find(INPUT.convert(word, None, None), rest.get("runs_dir"))
+                _refuse_part_of_run(config, word)
         return command(config=config, sets=(*sets, *words), **rest)
 
     return with_config
+
+
+def _refuse_part_of_run(path: Path, word: str) -> None:
+    """Raise ConfigError where CONFIG is a file of a run, such as a checkpoint, but not its own."""
+    run = runs.containing(path)
+    if run is None or path == run.folder or path.suffix in (".yaml", ".yml"):
+        return
+    folder, line = str(run.folder), command_line()
+    resumes = path.suffix == ".npz" and click.get_current_context().info_name == "train"
+    at = line.index(word)
+    line[at : at + 1] = ["--resume", folder] if resumes else [folder]
+    raise ConfigError(
+        f"{path}: found a part of the run {folder}, expected a configuration", hint=shlex.join(line)
+    )
+
+
+def command_line(*more: str) -> list[str]:
+    """Return this call of mlpcli as words, with more of them right after the command's name."""
+    ctx = click.get_current_context()
+    path, words = ctx.command_path.split(), list(ctx.find_root().obj or ())
+    at = words.index(path[-1]) + 1 if path[-1] in words else 0
+    return ["mlpcli", *words[:at], *more, *words[at:]]
 
 
 data_dir = click.option(
@@ -237,20 +278,27 @@ def _installer() -> str:
     return f"{shlex.quote(sys.executable)} -m pip install"
 
 
-def write(file: Path, content: bytes) -> None:
+def write(file: Path, content: bytes, *, chosen: bool = True) -> None:
     """Write a file, or to standard output if it is `-`; raises MlpcliError where it cannot be.
 
     A link stays one, and a pipe, a device or what is open already, as /dev/stdout is, is written
-    to.
+    to. The hint for a file that the user has not `chosen` is to choose one, by `--out`.
     """
     if str(file) == "-":
         sys.stdout.buffer.write(content)
-    elif _is_stream(file):
+        return
+    if _is_stream(file):
         with writing(file), file.open("ab") as stream:
             stream.write(content)
-    else:
+        return
+    try:
         with replacing(Path(os.path.realpath(file))) as new:
             new.write(content)
+    except MlpcliError as error:
+        if not chosen:
+            folder = Path() if os.access(".", os.W_OK) else Path(tempfile.gettempdir())
+            error.hint = shlex.join(command_line("--out", str(folder / file.name)))
+        raise
 
 
 def _is_stream(file: Path) -> bool:

@@ -50,7 +50,7 @@ def list_shipped() -> None:
 
 @config.command(short_help="Copy a shipped configuration, to edit it.")
 @click.argument("name", type=click.Choice(list(shipped.paths())), metavar="NAME")
-@click.argument("file", required=False, type=options.PATH)
+@click.argument("file", required=False, type=options.OUTPUT)
 def copy(name: str, file: Path | None) -> None:
     """Copy the shipped configuration NAME to FILE, by default NAME.yaml here, to edit it.
 
@@ -68,7 +68,9 @@ def copy(name: str, file: Path | None) -> None:
         other = next(path for i in count(2) if not (path := file.with_stem(f"{name}-{i}")).exists())
         copied = shlex.join(["mlpcli", "config", "copy", name, str(other)])
         raise ConfigError(f"{file}: exists, and is not replaced", hint=copied)
-    text = shipped.paths()[name].read_text().replace("$schema=", f"$schema={shipped.FOLDER}/")
+    text = (
+        shipped.paths()[name].read_text("utf-8").replace("$schema=", f"$schema={shipped.FOLDER}/")
+    )
     options.write(file, text.encode())
     if str(file) != "-":
         command = "sweep" if "sweep-schema" in text else "train"

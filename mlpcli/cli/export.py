@@ -35,7 +35,7 @@ SUFFIXES = {"onnx": ".onnx", "safetensors": ".safetensors", "torch": ".pt"}
 @click.option(
     "--out",
     metavar="FILE",
-    type=options.PATH,
+    type=options.OUTPUT,
     help="File to write; -: standard output.  [default: beside CHECKPOINT, or in the run's folder]",
 )
 @options.verbosity
@@ -60,7 +60,10 @@ def export(checkpoint: Path, kind: str, pixels: str, out: Path | None) -> None:
     from mlpcli.runs import checkpoint as checkpoints
 
     path = runs.find(checkpoint)
-    saved = checkpoints.load(runs.best_of(path))
+    best = runs.best_of(path)
+    saved = checkpoints.load(best)
+    if path != best:  # of a run: its folder names the file, whatever in it was given
+        path = runs.open_run(path).folder
     with options.needs(kind):
         if kind == "onnx":
             content = exporters.to_onnx(saved, uint8=pixels == "uint8")
@@ -68,8 +71,9 @@ def export(checkpoint: Path, kind: str, pixels: str, out: Path | None) -> None:
             content = exporters.to_safetensors(saved)
         else:
             content = exporters.to_torch(saved)
+    chosen = out is not None
     name = f"{path.resolve().name}.npz" if path.is_dir() else path.name
     out = out or (path if path.is_dir() else path.parent) / Path(name).with_suffix(SUFFIXES[kind])
-    options.write(out, content)
+    options.write(out, content, chosen=chosen)
     sizes = "-".join(map(str, saved.layer_sizes))
     click.echo(f"{out}: {sizes}, {len(content) / 2**20:.1f} MiB", err=str(out) == "-")

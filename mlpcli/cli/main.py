@@ -9,6 +9,7 @@ import os
 import shlex
 import sys
 import traceback
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,14 @@ COMMANDS = {
     "export": "Write a network for other programs.",
     "config": "List, copy or show configurations.",
 }
+
+
+# Variables by which libraries take settings of the user, meant for other programs: a wrong one ends
+# a command, and a right one changes what it prints. Those of matplotlib and Dask are left out where
+# they are imported.
+FOREIGN_VARIABLES = ("TQDM_", "PILLOW_", "PROTOCOL_BUFFERS_", "NUMPY_MADVISE_HUGEPAGE")
+
+COMPLETION = "_MLPCLI_COMPLETE"  # by which a shell asks Click for its completions
 
 
 class Commands(Group):
@@ -102,6 +111,10 @@ def cli(ctx: click.Context, debug: bool) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its exit code."""
+    for variable in [name for name in os.environ if name.startswith(FOREIGN_VARIABLES)]:
+        del os.environ[variable]
+    # With PYTHONWARNINGS=error a library's remark about its next version would end a command.
+    warnings.filters[:] = [each for each in warnings.filters if each[0] != "error"]  # type: ignore[index]
     for name in ("stdout", "stderr"):
         if (stream := getattr(sys, name)) is None:  # closed by the caller
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - for good
@@ -126,7 +139,9 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911 - one return per exit cod
     6 diverged, 7 locked, 128 + n ended by signal n.
     """
     try:
-        result: Any = cli.main(arguments, prog_name="mlpcli", standalone_mode=False)
+        result: Any = cli.main(
+            list(arguments), prog_name="mlpcli", standalone_mode=False, obj=tuple(arguments)
+        )
         return result if isinstance(result, int) else 0
     except MlpcliError as error:
         hint = error.hint
@@ -139,6 +154,9 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911 - one return per exit cod
             return _fail(error.message, line, 2)
         return _fail(error.format_message(), f"{ctx.command_path if ctx else 'mlpcli'} --help", 2)
     except SystemExit as end:  # from Click: after completion, or on a closed pipe
+        if end.code and COMPLETION in os.environ:
+            found = os.environ[COMPLETION]
+            return _fail(f"{COMPLETION}: found {found}, expected as in bash_source", None, 2)
         return end.code if isinstance(end.code, int) else 1
     except (click.Abort, KeyboardInterrupt):
         return _fail("interrupted", None, 130)
@@ -147,8 +165,25 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911 - one return per exit cod
     except MemoryError:
         return _fail("out of memory", None, 1)
     except Exception as error:
-        message = f"a bug in mlpcli: {type(error).__name__}: {error}"
+        package = _not_imported(error)
+        found = f"{package} cannot be imported" if package else "a bug in mlpcli"
+        message = f"{found}: {type(error).__name__}: {error}"
         return _fail(message, shlex.join(["mlpcli", "--debug", *arguments]), 1)
+
+
+def _not_imported(error: Exception) -> str | None:
+    """Return the package of others that raised the error while it was imported, if one did.
+
+    A damaged installation can be the reason, or a file or a variable that the package reads.
+    """
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        name = str(frame.f_globals.get("__name__")).partition(".")[0]
+        if frame.f_code.co_name == "<module>" and name not in ("mlpcli", "__main__"):
+            return name
+    if isinstance(error, ImportError) and error.name:
+        package = error.name.partition(".")[0]
+        return None if package == "mlpcli" else package
+    return None
 
 
 def _color() -> bool | None:
@@ -188,6 +223,10 @@ def _as_set(error: click.NoSuchOption, arguments: list[str]) -> str | None:
 
 def _fail(message: str, hint: str | None, code: int) -> int:
     color = _color()
+    try:
+        Path.cwd()
+    except OSError:  # then no relative path leads anywhere
+        message += " (the current folder has been deleted)"
     with contextlib.suppress(OSError):  # the exit code still tells it
         click.secho("error: ", fg="red", nl=False, err=True, color=color)
         click.echo(printable(message), err=True)

@@ -9,6 +9,7 @@ import click
 from mlpcli import environment
 from mlpcli.cli import _options as options
 from mlpcli.cli._progress import Bar
+from mlpcli.errors import CheckpointError
 from mlpcli.runs import folder as runs
 
 
@@ -17,7 +18,7 @@ from mlpcli.runs import folder as runs
 @click.option(
     "--out",
     metavar="FILE",
-    type=options.PATH,
+    type=options.OUTPUT,
     help="File to write; -: standard output.  [default: report.html in the first folder]",
 )
 @options.data_dir
@@ -40,10 +41,15 @@ def report(folders: tuple[Path, ...], out: Path | None, data_dir: Path | None) -
 
     folders = tuple(map(runs.find, folders))
     found = [run for folder in folders for run in runs.runs_of(folder)]
+    if not found:
+        raise CheckpointError(f"{folders[0]}: not a run, but a file beside runs")
     with Bar() as bar:
         bar.status("evaluating on the test images, and drawing")
         content = page(found, data_dir).encode()
-    out = out or folders[0] / "report.html"
-    options.write(out, content)
+    first, chosen = runs.containing(folders[0]), out is not None
+    if out is None:
+        beside_runs = folders[0] if folders[0].is_dir() else folders[0].parent
+        out = (first.folder if first else beside_runs) / "report.html"
+    options.write(out, content, chosen=chosen)
     size = f"{len(content) / 2**20:.1f} MiB"
     click.echo(f"{out}: {size}; open it in a browser", err=str(out) == "-")

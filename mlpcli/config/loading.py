@@ -8,6 +8,7 @@ does not have are dropped; options of another choice that stand beside it or abo
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import difflib
 import itertools
@@ -95,8 +96,12 @@ def locate(path: Path | str) -> Path:
 
 
 def name_of(path: Path) -> str:
-    """Return the name that a file gives to its run: its own, without what a name cannot have."""
-    return re.sub(r"[^\w.-]+|^[.-]+", "-", path.stem).strip("-")[:MAX_NAME] or "run"
+    """Return the name that a file gives to its run: its own, without what a name cannot have.
+
+    That of `<(…)` in a shell is only a number.
+    """
+    stem = "stdin" if path.parent.name == "fd" else path.stem
+    return re.sub(r"[^\w.-]+|^[.-]+", "-", stem).strip("-")[:MAX_NAME] or "run"
 
 
 def read_file(path: Path, refined_by: tuple[Path, ...] = (), named_in: str = "") -> list[Layer]:
@@ -118,9 +123,13 @@ def placed(found: Layer, path: Path) -> Layer:
     own = found.get("data.dir")
     if own is None or own.value is None:
         return found
-    folder = path.parent if path.is_file() else Path()  # what comes through a pipe has no folder
-    value = str((folder / expanded(os.path.expandvars(own.value))).absolute())
+    value = str((folder_of(path) / expanded(os.path.expandvars(own.value))).absolute())
     return found | {"data.dir": dataclasses.replace(own, value=value)}
+
+
+def folder_of(path: Path) -> Path:
+    """Return the folder from which a file's paths start; of what comes through a pipe this one."""
+    return path.parent if path.is_file() else Path()
 
 
 def read_base(base: Found, path: Path, refined_by: tuple[Path, ...] = ()) -> list[Layer]:
@@ -130,10 +139,10 @@ def read_base(base: Found, path: Path, refined_by: tuple[Path, ...] = ()) -> lis
     """
     named_in = f"{base.origin}: base: "
     try:
-        folder = path.resolve().parent if refined_by else path.parent
+        folder = path.resolve().parent if refined_by else folder_of(path)
         value = expanded(base.value)
         base_path = (folder / value).resolve()
-        typed = Path(os.path.normpath(path.parent / value))
+        typed = Path(os.path.normpath(folder_of(path) / value))
         shown = typed if typed.resolve() == base_path else base_path
         if base.value in shipped.paths() and not base_path.is_file():
             shown = shipped.paths()[base.value]
@@ -158,11 +167,28 @@ def read_source(path: Path, named_in: str = "", *, may_be_pipe: bool = True) -> 
         raw = file.read(MAX_BYTES + 1)
     if len(raw) > MAX_BYTES:
         raise ConfigError(f"{path}: over 64 KiB, too long for a configuration")
+    for start, found in _OTHER_FORMATS.items():
+        if raw.startswith(start):
+            raise ConfigError(f"{path}: found {found}, expected UTF-8 text")
+    if b"\0" in raw[:2]:
+        raise ConfigError(f"{path}: found a byte of value 0, as in UTF-16, expected UTF-8 text")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{path}:{line}: not UTF-8 text (byte {error.start})") from None
+
+
+# The first bytes of what is given in place of a configuration; UTF-32 begins as UTF-16 does.
+_OTHER_FORMATS = {
+    codecs.BOM_UTF32_LE: "UTF-32 text",
+    codecs.BOM_UTF32_BE: "UTF-32 text",
+    codecs.BOM_UTF16_LE: "UTF-16 text",
+    codecs.BOM_UTF16_BE: "UTF-16 text",
+    b"PK\3\4": "a ZIP archive, as a checkpoint is",
+    b"\x1f\x8b": "a gzip file",
+    b"\x89HDF": "an HDF5 file",
+}
 
 
 def read_sets(texts: Iterable[str]) -> Layer:

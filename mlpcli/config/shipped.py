@@ -22,7 +22,7 @@ def shown(path: Path) -> str:
 def description(path: Path) -> list[str]:
     """Return the comment at the top of a file, by line, without the line for editors."""
     lines = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text("utf-8").splitlines():
         if not line.startswith("# "):
             break
         lines.append(line.removeprefix("# "))

@@ -68,7 +68,9 @@ class Reader:
             raise ConfigError(f"{self._at(error.problem_mark)}: {error.problem}") from None
         except yaml.MarkedYAMLError as error:
             where = self._at(error.problem_mark or error.context_mark)
-            raise ConfigError(f"{where}: not valid YAML: {shortened(str(error.problem))}") from None
+            raise ConfigError(
+                f"{where}: not valid YAML: {_explained(str(error.problem))}"
+            ) from None
         except (ValueError, OverflowError):  # "\UFFFFFFFF", or a version of 5000 digits
             where = self._at(composer.get_mark())
             raise ConfigError(f"{where}: not valid YAML: a number out of range") from None
@@ -158,6 +160,7 @@ class Reader:
                 expected = f"a number {key.bounds}"
         # A plain `no`, `010` or `12:30` is not a string to YAML: it has to be quoted to be one.
         elif is_scalar and node.tag == "tag:yaml.org,2002:str":
+            self._require_no_drive(path, node, expected)
             if len(text) <= MAX_TEXT:
                 return text
             expected = f"a string of at most {MAX_TEXT:,} characters"
@@ -169,6 +172,12 @@ class Reader:
         """Raise ConfigError for the node of a key, or "" for the document, of another kind."""
         if not isinstance(node, kind):
             self._refuse(path, node, _describe(node), expected)
+
+    def _require_no_drive(self, path: str, node: Any, expected: str) -> None:
+        """Refuse `"C:\\new"`: in double quotes a line end comes after the colon, and `ew`."""
+        if re.match("[A-Za-z]:[\0-\x1f]", node.value):
+            found = f"'{shortened(node.value)}', an escape in double quotes"
+            self._refuse(path, node, found, f"{expected}; single quotes keep backslashes")
 
     def _refuse(self, path: str, node: Any, found: str, expected: str) -> NoReturn:
         """Raise ConfigError for the node of a key, or "" for the document."""
@@ -183,6 +192,11 @@ class Reader:
 
     def unknown(self, path: str, where: str) -> NoReturn:
         """Refuse a key that does not exist, naming the nearest one that does."""
+        if path in self.keys or any(key.startswith(f"{path}.") for key in self.keys):
+            section, _, last = path.rpartition(".")
+            raise ConfigError(
+                f"{where}: found {path} as one key, expected {last}: in the section {section}:"
+            )
         sections = {key.rpartition(".")[0] for key in self.keys}
         section = max((s for s in sections if path.startswith(f"{s}.")), key=len, default="")
         siblings = self.names(section)
@@ -202,6 +216,27 @@ class Reader:
 
     def _at(self, mark: Any) -> str:
         return f"{self.source}:{mark.line + 1}" if self.numbered and mark else self.source
+
+
+# What PyYAML says where the reason is another than it seems, and what is said instead.
+_EXPLAINED = {
+    r"but found another document": "found a second document, after ---, expected one",
+    r"found unknown escape character '(.+)'": (
+        r"found the escape \\\1 in double quotes; single quotes keep backslashes"
+    ),
+    r"expected escape sequence of .*": (
+        "found an incomplete escape in double quotes; single quotes keep backslashes"
+    ),
+    r"found character '\\t' that cannot start any token": "found a tab, expected spaces",
+    r"expected '<document start>', .*": "found more after the first value, expected `key: value`",
+}
+
+
+def _explained(problem: str) -> str:
+    for pattern, text in _EXPLAINED.items():
+        if match := re.fullmatch(pattern, problem):
+            return printable(match.expand(text))
+    return shortened(problem)
 
 
 class _NotAcceptedError(yaml.MarkedYAMLError):

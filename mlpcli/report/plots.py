@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import html
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,10 +63,16 @@ def line_color(number: int) -> str:
     return f"--line-{number}" if number <= LINES else "--grid"
 
 
-styled = mpl.rc_context(STYLE)
+@contextlib.contextmanager
+def styled() -> Iterator[None]:
+    """Draw in STYLE, and otherwise by matplotlib's defaults, whatever a matplotlibrc says."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(STYLE)
+        yield
 
 
-@styled
+@styled()
 def curves(lines: Sequence[Line], title: str, *, percent: bool = False) -> str:
     """Return an SVG of curves over epochs."""
     figure, axes = new_figure()
@@ -92,7 +99,7 @@ def curves(lines: Sequence[Line], title: str, *, percent: bool = False) -> str:
     return svg(figure, title)
 
 
-@styled
+@styled()
 def reliability(found: Calibration, title: str) -> str:
     """Return an SVG of a reliability diagram, above the number of images in each bin."""
     figure, (axes, below) = new_figure(rows=2)

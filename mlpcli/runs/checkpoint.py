@@ -213,6 +213,8 @@ def _facts(metadata: dict[str, Any], source: str) -> Checkpoint:
         raise ValueError("label_names are not a list of names")
     if not all(isinstance(name, str) and name.isprintable() for name in names):
         raise ValueError("label_names are not printable text")
+    if len({*names}) < len(names):
+        raise ValueError("two of its label_names are the same")
     for name, kind in _KINDS.items():
         value = metadata[name]
         if not (kind.holds(value) if isinstance(kind, Quantity) else type(value) is kind):

@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +36,7 @@ from mlpcli.runs.reading import HEADER, METRICS, Row
 log = logging.getLogger(__name__)
 
 CHECKPOINTS = ("last.npz", "previous.npz", "best.npz")
+BESIDE_RUNS = ("lock", "report.html", "sweep.csv")  # files in a folder of runs
 MAX_METRICS_BYTES = 2**27  # over a million epochs
 MAX_NOTE = 1000  # characters
 
@@ -49,6 +51,13 @@ class Run:
         self.summary = folder / "summary.json"
         self.environment = folder / "environment.json"
         self.note = folder / "note.txt"
+        self.texts = (
+            self.config_file,
+            self.metrics,
+            self.summary,
+            self.environment,
+            self.note,
+        )
         self.checkpoints = folder / "checkpoints"
         self.last, self.previous, self.best = (self.checkpoints / name for name in CHECKPOINTS)
 
@@ -188,7 +197,8 @@ def create(runs_dir: Path, name: str) -> Run:
                 sync_folder(runs_dir)
                 break
     except OSError as error:
-        raise MlpcliError(f"{runs_dir}: no run can be made there: {reason(error)}") from None
+        found = f"{runs_dir}: no run can be made there: {reason(error)}"
+        raise MlpcliError(f"{found}; --runs-dir names another folder") from None
     with contextlib.suppress(OSError):  # the folder itself still keeps the number
         (runs_dir / f".{name}-{number}").touch()
         for path in taken:
@@ -205,24 +215,40 @@ def _numbers(runs_dir: Path, name: str) -> dict[str, int]:
     return {match[0]: int(match[1]) for match in matches if match}
 
 
-def open_run(folder: Path) -> Run:
-    """Return an existing run; raises CheckpointError where `folder` is not one."""
-    run = Run(followed(folder))
-    if not run.config_file.is_file():
-        raise CheckpointError(f"{folder}: not a run's folder: it has no config.yaml")
+def containing(path: Path) -> Run | None:
+    """Return the run whose folder `path` is, or in whose folder it lies; None if there is none."""
+    full = path if len(path.parts) > 2 else path.absolute()
+    folders = [path]
+    if path.is_file() or (path.is_dir() and path.name == "checkpoints"):
+        folders += [full.parent, full.parent.parent][: 1 + (full.parent.name == "checkpoints")]
+    return next((run for run in map(Run, folders) if run.config_file.is_file()), None)
+
+
+def open_run(path: Path) -> Run:
+    """Return the run whose folder `path` is, or one of whose files or folders it is.
+
+    Raises CheckpointError where there is none.
+    """
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such run or checkpoint")
+    if (run := containing(followed(path))) is None:
+        several = path.is_dir() and any(path.glob("*/config.yaml"))
+        raise CheckpointError(
+            f"{path}: found a folder of runs, expected one of them"
+            if several
+            else f"{path}: not a run's folder: it has no config.yaml",
+            hint=f"mlpcli runs {shlex.quote(str(path))}" if several else None,
+        )
     return run
 
 
 def run_and_checkpoint(path: Path) -> tuple[Run, Path]:
-    """Return a run and its last checkpoint, or the run of the checkpoint that `path` is.
+    """Return the run that `open_run` does, and the checkpoint that `path` is, or else its last.
 
-    Raises CheckpointError where it is neither.
+    Raises CheckpointError as `open_run` does.
     """
-    if path.is_file():
-        full = path if len(path.parts) > 2 else path.absolute()
-        return open_run(full.parent.parent), path
     run = open_run(path)
-    return run, run.last
+    return run, path if _is_checkpoint(path) else run.last
 
 
 def find(path: Path, runs_dir: Path | None = None) -> Path:
@@ -232,18 +258,27 @@ def find(path: Path, runs_dir: Path | None = None) -> Path:
 
 
 def best_of(path: Path) -> Path:
-    """Return the best checkpoint of the run that `find` finds, or a file's path as it is."""
+    """Return `path` if it is a checkpoint, else the best one of the run that `open_run` returns."""
     path = find(path)
-    return open_run(path).best if path.is_dir() else path
+    return path if _is_checkpoint(path) else open_run(path).best
+
+
+def _is_checkpoint(path: Path) -> bool:
+    """Whether `path` is meant as a checkpoint: it is neither a folder nor another file of a run."""
+    others = {file.name for file in Run(path).texts}
+    return not path.is_dir() and not (path.name in others and containing(path))
 
 
 def runs_of(path: Path) -> list[Run]:
     """Return the run whose folder `path` is, or all runs in it, as a sweep's folder holds them.
 
-    Those in a folder of runs come in the order of their numbers. Raises CheckpointError where none
+    Those in a folder of runs come in the order of their numbers. None is returned for a file that
+    mlpcli itself writes into such a folder, as `runs/*` names it. Raises CheckpointError where none
     has finished an epoch.
     """
-    if Run(path).config_file.is_file() or not path.is_dir():
+    if path.is_file() and path.name in BESIDE_RUNS and containing(path) is None:
+        return []
+    if containing(path) or not path.is_dir():
         return [open_run(path)]
     found = [Run(each) for each in path.iterdir() if Run(each).config_file.is_file()]
     if not any(run.best.exists() for run in found):

@@ -54,6 +54,13 @@ def test_batches_written_again_by_python_3_are_read(
     np.testing.assert_array_equal(read_train(folder)[0], expected)
 
 
+def test_two_classes_of_one_name_are_refused(tmp_path: Path) -> None:
+    (tmp_path / batches.BINARY_FOLDER).mkdir()
+    (tmp_path / batches.BINARY_FOLDER / "batches.meta.txt").write_text("cat\ndog\ncat\n")
+    with pytest.raises(DataError, match="found two classes named cat"):
+        batches.open_folder(tmp_path)
+
+
 def test_the_binary_version_is_read(folder: Path) -> None:
     images, labels = read_train(folder)
     binary = folder.parent / batches.BINARY_FOLDER

@@ -15,10 +15,11 @@ from pathlib import Path
 import click
 import numpy as np
 import pytest
-from conftest import COMMAND, CONFIGS, Command
+from conftest import COMMAND, CONFIGS, Command, Without
 from faults.shell import figures, require_same
 from terminal import on_a_terminal
 
+import mlpcli as mlpcli_package
 from mlpcli.cli.main import COMMANDS
 from mlpcli.errors import printable
 from mlpcli.interrupts import SIGNALS
@@ -369,7 +370,7 @@ WRONG = [
     (["train", NOTE, "--data-dir", "nowhere"], 4, "found no cifar-10-batches-py"),
     (["train", NOTE, "--data-dir", "corrupt"], 4, "batches.meta: not a CIFAR-10 batch"),
     (["train", NOTE, "--data-dir", "empty.yaml"], 4, "found no cifar-10-batches-py"),
-    (["train", "--resume", "nowhere"], 5, "nowhere: not a run's folder"),
+    (["train", "--resume", "nowhere"], 5, "nowhere: no such run or checkpoint"),
     (["train", "shapes.yaml", "--runs-dir", "empty.yaml"], 1, "no run can be made there"),
     (["eval", "nowhere.npz"], 5, "nowhere.npz: no such checkpoint"),
     (["eval", "empty.yaml"], 5, "empty.yaml: not a valid checkpoint of mlpcli"),
@@ -470,6 +471,38 @@ def test_what_a_killed_download_left_is_cleared_by_the_next(tmp_path: Path) -> N
 def test_a_narrow_encoding_ends_nothing(mlpcli: Command) -> None:
     narrow = {**os.environ, "PYTHONIOENCODING": "ascii"}
     assert mlpcli("gradcheck", "--explain", env=narrow).returncode == 0
+
+
+def test_without_fcntl_it_is_refused_at_once(mlpcli: Command, without: Without) -> None:
+    env = without("fcntl")
+    env["PYTHONPATH"] += f":{Path(mlpcli_package.__file__).parent.parent}"
+    for arguments in (["train", "smoke"], ["--version"]):
+        done = mlpcli(*arguments, env=env)
+        assert done.returncode == 1
+        assert re.fullmatch("error: mlpcli needs Linux or macOS: .* WSL\n", done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("package", "arguments"), [("numpy", ["--version"]), ("dask", ["sweep", "sweep"])]
+)
+def test_a_package_that_fails_while_it_is_imported_is_named(
+    mlpcli: Command, tmp_path: Path, package: str, arguments: list[str]
+) -> None:
+    (tmp_path / package).mkdir()
+    (tmp_path / package / "__init__.py").write_text("raise ValueError('bad file x.yaml')")
+    path = f"{tmp_path}:{Path(mlpcli_package.__file__).parent.parent}"
+    done = mlpcli(*arguments, env={**os.environ, "PYTHONPATH": path})
+    assert done.returncode == 1
+    expected = f"error: {package} cannot be imported: ValueError: bad file x.yaml\n"
+    assert done.stderr.startswith(expected)
+
+
+def test_an_unknown_completion_is_one_clear_line(mlpcli: Command) -> None:
+    done = mlpcli("train", env={**os.environ, "_MLPCLI_COMPLETE": "tcsh_source"})
+    assert (done.returncode, done.stderr) == (
+        2,
+        "error: _MLPCLI_COMPLETE: found tcsh_source, expected as in bash_source\n",
+    )
 
 
 def test_a_configuration_with_spaces_in_its_name_trains(

@@ -82,6 +82,18 @@ def test_a_dash_is_standard_input_and_output(mlpcli: Command, trained: Path) -> 
     assert done.stdout.startswith("# yaml-language-server")
 
 
+def test_a_pipe_is_a_configuration_whose_paths_start_here(mlpcli: Command, tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("base: smoke\n")
+    show = f"{shlex.quote(sys.executable)} -m mlpcli config show"
+    for line in (f"echo base: own.yaml | {show} -", f"{show} <(echo base: own.yaml)"):
+        done = call(["bash", "-c", line], tmp_path)
+        assert done.stdout.startswith("name: stdin "), done.stderr
+    two = call(["bash", "-c", rf"{show} <(printf 'seed: 1\n---\nseed: 2\n')"], tmp_path)
+    assert re.search(r"^error: /dev/fd/\d+:2: .*second document", two.stderr)
+    closed = call(["bash", "-c", f"{show} - <&-"], tmp_path)
+    assert closed.stderr == "error: -: standard input is closed\n"
+
+
 def test_an_image_is_read_from_standard_input(mlpcli: Command, trained: Path) -> None:
     image = b"P5 4 4 255 " + bytes(range(16))
     (trained.parent / "a.pgm").write_bytes(image)

@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 import trustme
-from conftest import CONFIGS, Command, Without
+from conftest import CONFIGS, TINY, Command, Without
 from faults.shell import MLPCLI, one_thread, require_same
 
 from mlpcli.runs import checkpoint
@@ -84,6 +84,20 @@ def until(holds: Callable[[], object], seconds: float = 60) -> None:
     while not holds():
         assert time.monotonic() < end, "waited for too long"
         time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_what_a_user_has_set_for_dask_does_not_count(mlpcli: Command, tmp_path: Path) -> None:
+    (tmp_path / "dask.yaml").write_text("distributed: {worker: {preload: [no_such_module]}}\n")
+    (tmp_path / "sweep.yaml").write_text("base: smoke\nseeds: [0]\n")
+    env = {
+        **os.environ,
+        "DASK_CONFIG": str(tmp_path / "dask.yaml"),
+        "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "True",
+        "DASK_TEMPORARY_DIRECTORY": "/proc/none",
+    }
+    done = mlpcli("sweep", "sweep.yaml", *TINY, *ONE_WORKER, env=env)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow

@@ -238,8 +238,15 @@ def test_members_that_share_a_name_or_bytes_are_refused(tmp_path: Path) -> None:
         ({"metadata": np.array("[" * 70_000)}, "no metadata"),
         ({"metadata": metadata(label_names=["a"])}, "label_names are not a list"),
         ({"metadata": metadata(label_names=["a"] * 257)}, "label_names are not a list"),
-        ({"metadata": metadata(label_names=["a"] * 256)}, r"W2 is \(4, 3\) .* \(4, 256\)"),
-        ({"metadata": metadata(label_names=["a"] * 2)}, r"W2 is \(4, 3\) .* \(4, 2\)"),
+        (
+            {"metadata": metadata(label_names=[*map(str, range(256))])},
+            r"W2 is \(4, 3\) .* \(4, 256\)",
+        ),
+        ({"metadata": metadata(label_names=["a", "b"])}, r"W2 is \(4, 3\) .* \(4, 2\)"),
+        (
+            {"metadata": metadata(label_names=["a", "b", "a"])},
+            "two of its label_names are the same",
+        ),
         ({"metadata": metadata(label_names=["a", "b", 3])}, "label_names are not printable"),
         ({"metadata": metadata(epoch=-1)}, "its epoch is -1, expected a whole number from 0 to"),
         ({"metadata": metadata(epoch=True)}, "its epoch is True, expected a whole number"),

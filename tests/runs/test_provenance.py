@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -14,8 +15,10 @@ from pathlib import Path
 import pytest
 from conftest import Command
 
-from mlpcli.runs.provenance import git_commit, provenance, started
+from mlpcli.errors import CheckpointError
+from mlpcli.runs.provenance import KEYS, earlier, git_commit, provenance, started
 
+COMPLETE = '{"time": "", "host": "", "command": "", "git_commit": null, "legs": %s}'
 NOBODY = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
 
 
@@ -130,12 +133,30 @@ def test_a_run_records_time_host_command_and_commit(mlpcli: Command, repository:
     assert resumed["command"] == "mlpcli train --resume smoke-1 seed=0"
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{", '{"time": 1}', "[" * 100_000])
-def test_a_corrupt_record_counts_as_none(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{", '{"time": 1}', "[" * 100_000, COMPLETE % "3", COMPLETE % '[{"epochs": 1}]'],
+    ids=range(7),
+)
+def test_a_record_that_is_not_understood_is_not_taken_for_none(
+    tmp_path: Path, content: str
+) -> None:
     file = tmp_path / "environment.json"
-    assert "resumed" not in started(file)
+    assert earlier(file) == {}
     file.write_text(content)
-    assert "resumed" not in started(file)
+    with pytest.raises(CheckpointError, match=re.escape(f"{file}: ")):
+        earlier(file)
+
+
+def test_later_starts_are_listed_after_the_first(tmp_path: Path) -> None:
+    file = tmp_path / "environment.json"
+    starts = [dict.fromkeys(KEYS, f"start {number}") for number in range(3)]
+    record = started({}, starts[0])
+    assert record == starts[0]
+    for start in starts[1:]:
+        file.write_text(json.dumps(record | {"numpy": "1.0"}))
+        record = started(earlier(file), start)
+    assert record == starts[0] | {"resumed": starts[1:]}
 
 
 def test_no_password_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:

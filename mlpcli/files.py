@@ -38,12 +38,24 @@ def packaged(name: str) -> Path:
 def data_dir(chosen: str | Path | None) -> Path:
     """Return `chosen`, else $MLPCLI_DATA_DIR, else mlpcli's folder in the user's cache.
 
-    Raises ConfigError where it begins with the `~` of a user who does not exist.
+    Raises ConfigError where it begins with the `~` of a user who does not exist, and where there
+    is neither a cache of the user nor a place for one.
     """
-    if chosen is None:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
-        chosen = os.environ.get(DATA_DIR) or cache / "mlpcli"
-    return expanded(chosen)
+    chosen = os.environ.get(DATA_DIR) or None if chosen is None else chosen
+    return _cache() if chosen is None else expanded(chosen)
+
+
+def _cache() -> Path:
+    elsewhere = f"name a folder for data by --data-dir or ${DATA_DIR}"
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    try:
+        folder = cache.expanduser() / "mlpcli"
+    except RuntimeError:  # no HOME, and a user without an entry in /etc/passwd
+        raise ConfigError(f"{cache}: found no home folder; {elsewhere}") from None
+    nearest = next(p for p in (folder, *folder.parents, Path("/")) if os.access(p, os.F_OK))
+    if nearest != folder and not os.access(nearest, os.W_OK):
+        raise ConfigError(f"{folder}: cannot be made in {nearest}; {elsewhere}")
+    return folder
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import re
+
 import pytest
 from conftest import Command
 
@@ -40,6 +43,22 @@ def test_no_line_is_wider_than_a_terminal(text: str) -> None:
     assert max(map(len, text.splitlines())) <= explain.WIDTH
 
 
+def test_the_example_is_that_of_the_page() -> None:
+    assert f"```text\n{explain.example()}\n```" in PAGE
+
+
+def test_every_row_of_the_table_is_a_slip_with_all_its_cells() -> None:
+    table = PAGE.partition("\n## Slips of the note\n")[2].partition("\n## ")[0]
+    rows = [line for line in table.splitlines() if line.startswith("|")]
+    shown = [f"| {slip.place} | {slip.note} | {slip.correct} | {slip.why} |" for slip in SLIPS]
+    assert shown == rows[2:]
+
+
+def test_a_slip_is_indented_under_its_place() -> None:
+    for line in explain.explain_slips().splitlines():
+        assert re.match(r"\S|    (note|true|why)  +\S|          \S", line)
+
+
 def test_another_word_is_refused_with_the_two_that_are_known(mlpcli: Command) -> None:
     done = mlpcli("gradcheck", "--explain", "everything")
     assert done.returncode == 2
@@ -59,3 +78,8 @@ def test_the_example_says_nothing_exact_of_a_number_that_is_not() -> None:
     assert explain.exact(0.75) == "3/4"
     assert explain.exact(-explain.LN3) == "−ln 3"
     assert explain.exact(0.7500001) == ""
+    assert explain.exact(0.0) == "0"
+    assert explain.exact(1 / 1000) == "1/1000"
+    assert explain.exact(1 / 1001) == ""
+    assert explain.half_log(math.log(32 / 9) / 2) == "1/2 ln(32/9)"
+    assert explain.half_log(0.7) == ""

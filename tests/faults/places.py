@@ -54,7 +54,7 @@ def resumed() -> Path:
     return run
 
 
-# Row 41: what stands in a run's folder in the place of its files.
+# Row 37: what stands in a run's folder in the place of its files.
 
 FILES = (
     "lock",
@@ -137,7 +137,7 @@ def _modes() -> None:
         assert {stat.S_IMODE(each.stat().st_mode) for each in files} == {0o600}
 
 
-@row(41, "links, pipes, devices and hard links in a run's folder", cases=51, few=12)
+@row(37, "links, pipes, devices and hard links in a run's folder", cases=51, few=12)
 def other_files(seed: int) -> Iterator[Case]:
     yield "checkpoints is a link", _linked_folder
     yield "the run's folder is named by a link", _named_link
@@ -147,7 +147,7 @@ def other_files(seed: int) -> Iterator[Case]:
             yield f"{name} is {kind}", functools.partial(_in_place, name, kind)
 
 
-# Row 42: file systems without locks, fsync of folders, hard links.
+# Row 38: file systems without locks, fsync of folders, hard links.
 
 NOT_OFFERED = {
     "flock": ("ENOLCK", "ENOSYS", "EOPNOTSUPP"),
@@ -173,7 +173,7 @@ def _without(name: str, answer: str) -> None:
         require_same(run, resumed())
 
 
-@row(42, "file systems without locks, hard links or fsync", cases=13, few=4)
+@row(38, "file systems without locks, hard links or fsync", cases=13, few=4)
 def offers_less(seed: int) -> Iterator[Case]:
     if not shutil.which("strace"):
         raise SkippedRowError("strace is not installed")
@@ -182,7 +182,7 @@ def offers_less(seed: int) -> Iterator[Case]:
             yield f"{name} answers {answer}", functools.partial(_without, name, answer)
 
 
-# Row 43: a file system that is full, with what stands on it.
+# Row 39: a file system that is full, with what stands on it.
 
 
 def _full(kibibytes: int) -> None:
@@ -216,7 +216,7 @@ def _can_mount() -> bool:
         return mounted and subprocess.run(["umount", str(path)], check=False).returncode == 0
 
 
-@row(43, "a full disk before, at and after the first save", cases=10, few=3)
+@row(39, "a full disk before, at and after the first save", cases=10, few=3)
 def full_disks(seed: int) -> Iterator[Case]:
     if not _can_mount():
         raise SkippedRowError("this user cannot mount a tmpfs")
@@ -224,7 +224,7 @@ def full_disks(seed: int) -> Iterator[Case]:
         yield f"{kibibytes} KiB", functools.partial(_full, kibibytes)
 
 
-# Row 44: users who are not the one whose files these are.
+# Row 40: users who are not the one whose files these are.
 
 OTHER = 23456  # a user without an entry in /etc/passwd
 
@@ -296,7 +296,7 @@ def _config_of_other() -> None:
         assert errors(done.stderr) == ["error: x.yaml: cannot be read: Permission denied"]
 
 
-@row(44, "files of another user", cases=6, few=2)
+@row(40, "files of another user", cases=6, few=2)
 def other_users(seed: int) -> Iterator[Case]:
     if os.geteuid():
         raise SkippedRowError("only root can become another user")

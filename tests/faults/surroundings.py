@@ -45,7 +45,7 @@ VARIABLES = {
 }
 
 
-@row(36, "variables and files of the user for other programs", cases=12, few=2)
+@row(34, "variables and files of the user for other programs", cases=12, few=2)
 def foreign_settings(seed: int) -> Iterator[Case]:
     for name, variables in VARIABLES.items():
         yield name, partial(_ignored, variables)
@@ -99,7 +99,7 @@ TAKES = {
 }
 
 
-@row(37, "a path within a run where the run is meant", cases=41, few=3)
+@row(35, "a path within a run where the run is meant", cases=41, few=3)
 def inner_paths(seed: int) -> Iterator[Case]:
     for name, words in TAKES.items():
         for inner in INNER:
@@ -151,7 +151,7 @@ LINKED = {
 }
 
 
-@row(38, "broken links, deleted and read-only folders", cases=15, few=3)
+@row(36, "broken links, deleted and read-only folders", cases=15, few=3)
 def odd_folders(seed: int) -> Iterator[Case]:
     yield "report on a read-only run", partial(_elsewhere, "report")
     yield "export of a read-only run", partial(_elsewhere, "export")

@@ -52,7 +52,7 @@ def sweep(folder: Path, epochs: int, workers: int) -> list[str]:
     return [sys.executable, str(command), "sweep", str(write_sweep(folder, epochs)), *options]
 
 
-@row(31, "Python files in the current folder of a sweep", cases=22, few=2, whole=True)
+@row(30, "Python files in the current folder of a sweep", cases=22, few=2, whole=True)
 def planted(seed: int) -> Iterator[Case]:
     for name in NAMES:
         yield f"{name}.py", partial(_not_run, name)
@@ -66,7 +66,7 @@ def _not_run(name: str) -> None:
         assert done.returncode == 0, done.stderr
 
 
-@row(32, "a socket of a sweep to which others can connect", cases=20, few=1)
+@row(31, "a socket of a sweep to which others can connect", cases=20, few=1)
 def connected(seed: int) -> Iterator[Case]:
     for i in itertools.count():
         seconds = random.Random(f"{seed}-{i}").uniform(0, 3)
@@ -118,7 +118,7 @@ VALUES = ['"x"', "true", "[]", "{}", "-1", "2", "1e999", "NaN", "-Infinity", "nu
 WHOLE = ["", "[" * 100_000, '{"a":' * 100_000, "[]", "null", " " * 2_000_000, "\xff", "{}"]
 
 
-@row(33, "summary.json and config.yaml of a trial, by others", cases=2000, few=60, confined=True)
+@row(32, "summary.json and config.yaml of a trial, by others", cases=2000, few=60, confined=True)
 def foreign_trials(seed: int) -> Iterator[Case]:
     for value in VALUES:
         summary = json.loads(_trial()[0]) | {"val_accuracy": "HERE"}
@@ -181,7 +181,7 @@ GROUPS = {
 }
 
 
-@row(34, "control groups whose files make no sense", cases=2000, few=100)
+@row(33, "control groups whose files make no sense", cases=2000, few=100)
 def foreign_limits(seed: int) -> Iterator[Case]:
     yield from mutations(seed, _is_a_number_of_cores)
 

@@ -57,7 +57,8 @@ def train_with_torch(name: str, seed: int, path: str) -> None:
     peer = PEERS[name]
     torch.manual_seed(seed)
     torch.set_num_threads(describe()["threads"])
-    images, labels = batches.open_folder(data_dir(None)).read(batches.TRAIN_BATCHES)
+    with batches.open_folder(data_dir(None)) as folder:
+        images, labels = folder.read(batches.TRAIN_BATCHES)
     images, labels = torch.from_numpy(images), torch.from_numpy(labels)
     mean, square = torch.zeros(3072, dtype=torch.float64), torch.zeros(3072, dtype=torch.float64)
     for part in images.split(1000):
@@ -109,7 +110,8 @@ def accuracy_of(path: Path) -> float:
     from mlpcli.cifar10 import batches
     from mlpcli.files import data_dir
 
-    images, labels = batches.open_folder(data_dir(None)).read(batches.TEST_BATCHES)
+    with batches.open_folder(data_dir(None)) as folder:
+        images, labels = folder.read(batches.TEST_BATCHES)
     with np.load(path) as net:
         hidden = 0.5 * np.tanh(0.5 * (images / 255 @ net["W1"] + net["b1"])) + 0.5
         return float(((hidden @ net["W2"] + net["b2"]).argmax(axis=1) == labels).mean())

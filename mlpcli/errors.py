@@ -4,13 +4,22 @@ A message is one line: what was found, what was expected, and where. A hint, if 
 second line: what to do. Only `cli/main.py` prints them.
 """
 
+from __future__ import annotations
+
+import re
+
+# A password may hold a slash or an @, so all up to the last @ is hidden.
+_USER = re.compile(r"([A-Za-z][\w+.-]*:/{1,2})(?:[^\s/]*:(?:\S*|[^/\n]*)|[^\s/]*)@")
+_QUERY = re.compile(r"([A-Za-z][\w+.-]*:/{1,2}[^\s?#]*[?#])\S+?(?=[:;,)'\"]*(?:\s|$))")
+
 
 class MlpcliError(Exception):
     """A local failure (disk, permission): exit code 1."""
 
     exit_code = 1
 
-    def __init__(self, message: str, hint: str | None = None) -> None:
+    def __init__(self, message: str, hint: str | tuple[str, ...] | None = None) -> None:
+        """`hint` is a command, or the options with which the same command is to be called again."""
         super().__init__(message)
         self.hint = hint
 
@@ -84,5 +93,14 @@ def in_one_line(error: Exception) -> str:
 
 
 def printable(text: str) -> str:
-    """Escape line ends and control characters: text from a file must not steer a terminal."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    """Return a text as it may be shown: no secrets, line ends or control characters.
+
+    Text from a file or a host must not steer a terminal.
+    """
+    escaped = (c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return without_secrets("".join(escaped))
+
+
+def without_secrets(text: str) -> str:
+    """Replace users, passwords and queries in the addresses of a text by `***`."""
+    return _QUERY.sub(r"\1***", _USER.sub(r"\1***@", text))

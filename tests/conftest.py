@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlpcli.cifar10 import batches, synthetic
+from mlpcli.cifar10 import batches, install, synthetic
 from mlpcli.config.settings import Config, ModelConfig
 from mlpcli.data.dataset import Split
+from mlpcli.errors import DataError
+from mlpcli.files import open_regular, reading
 from mlpcli.runs.checkpoint import Checkpoint
 
 ROOT = Path(__file__).parent.parent
@@ -61,6 +63,14 @@ def write_shapes(data_dir: Path, batch_rows: int = 40) -> Path:
     train, test = synthetic.draw(5 * batch_rows, rng), synthetic.draw(batch_rows, rng)
     batches.write_folder(folder, synthetic.LABEL_NAMES, train, test)
     return data_dir
+
+
+def unpack(path: Path, data_dir: Path) -> tuple[int, int]:
+    """Install the data set of an archive, of whatever digest."""
+    with reading(path, DataError):
+        file = open_regular(path)
+    with file:
+        return install.unpack(file, path, data_dir)
 
 
 def untrained(

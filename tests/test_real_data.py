@@ -20,21 +20,22 @@ from mlpcli.training.trainer import Training
 
 
 def test_all_60000_images_and_labels_are_those_that_pickle_reads(real_data_dir: Path) -> None:
-    folder = batches.open_folder(real_data_dir)
-    for names in (batches.TRAIN_BATCHES, batches.TEST_BATCHES):
-        images, labels = folder.read(names)
-        for i, name in enumerate(names):
-            raw = (real_data_dir / batches.PYTHON_FOLDER / name).read_bytes()
-            batch = pickle.loads(raw, encoding="latin1")
-            part = slice(i * 10_000, (i + 1) * 10_000)
-            np.testing.assert_array_equal(images[part], batch["data"])
-            np.testing.assert_array_equal(labels[part], batch["labels"])
-        assert len(images) == 10_000 * len(names)
-    assert folder.label_names[:3] == ("airplane", "automobile", "bird")
+    with batches.open_folder(real_data_dir) as folder:
+        for names in (batches.TRAIN_BATCHES, batches.TEST_BATCHES):
+            images, labels = folder.read(names)
+            for i, name in enumerate(names):
+                raw = (real_data_dir / batches.PYTHON_FOLDER / name).read_bytes()
+                batch = pickle.loads(raw, encoding="latin1")
+                part = slice(i * 10_000, (i + 1) * 10_000)
+                np.testing.assert_array_equal(images[part], batch["data"])
+                np.testing.assert_array_equal(labels[part], batch["labels"])
+            assert len(images) == 10_000 * len(names)
+    assert folder.label_names == batches.LABEL_NAMES
 
 
 def test_the_channel_means_are_those_of_cifar10(real_data_dir: Path) -> None:
-    images, labels = batches.open_folder(real_data_dir).read(batches.TRAIN_BATCHES)
+    with batches.open_folder(real_data_dir) as folder:
+        images, labels = folder.read(batches.TRAIN_BATCHES)
     means = images.reshape(-1, 3, 1024).mean(axis=(0, 2)) / 255
     np.testing.assert_allclose(means, [0.4914, 0.4822, 0.4465], atol=1e-4)
     assert np.bincount(labels).tolist() == [5000] * 10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tarfile
 import zlib
 from pathlib import Path
@@ -9,8 +10,9 @@ from tarfile import ExtractError
 from typing import IO
 
 from mlpcli.cifar10.batches import MAX_META_BYTES, META, PYTHON_FOLDER, TEST_BATCHES, TRAIN_BATCHES
+from mlpcli.cifar10.formats import HEAD, OTHERS, kind, refuse_pointer
 from mlpcli.errors import DataError
-from mlpcli.files import open_regular, reading
+from mlpcli.files import reading
 
 # The most bytes of each member: an official batch has 31.0 million.
 MEMBERS = {META: MAX_META_BYTES, "readme.html": MAX_META_BYTES} | dict.fromkeys(
@@ -20,23 +22,33 @@ MAX_HEADERS = 32
 MAX_EXTENSION_BYTES = 2**16  # of a pax header
 MAX_PADDING_BYTES = 2**20  # zeros after the end
 CHUNK = 2**16
+GZIP = b"\x1f\x8b"
 
 
-def extract(archive: Path, folder: Path) -> None:
-    """Write the files of `archive` into `folder`.
+def extract(file: IO[bytes], archive: Path, folder: Path | None, sha256: str | None = None) -> None:
+    """Write what the archive `file` holds, which was opened at the path `archive`, into `folder`.
 
-    Raises DataError for an archive that holds anything but CIFAR-10, and OSError where a file
-    cannot be written.
+    Where `folder` is None, nothing is written. With `sha256`, the bytes have to be the ones of this
+    digest still. Raises DataError for an archive that holds anything but CIFAR-10, and OSError
+    where a file cannot be written.
     """
     with reading(archive, DataError):
-        file = open_regular(archive)
-    with file:
-        try:
-            _extract(_Inflated(file), folder)
-        except ExtractError as error:
-            raise DataError(f"{archive}: {error}") from None
-        except (zlib.error, tarfile.TarError) as error:
-            raise DataError(f"{archive}: not a valid .tar.gz: {error}") from None
+        file.seek(0)
+        head = file.read(HEAD)
+        file.seek(0)
+    refuse_pointer(archive, head)
+    if not head.startswith(GZIP):
+        found = kind(head) or "a file of no known format"
+        raise DataError(f"{archive}: found {found}, expected a .tar.gz")
+    inflated = _Inflated(file)
+    try:
+        _extract(inflated, folder)
+    except ExtractError as error:
+        raise DataError(f"{archive}: {error}") from None
+    except (zlib.error, tarfile.TarError) as error:
+        raise DataError(f"{archive}: not a valid .tar.gz: {error}") from None
+    if sha256 and inflated.digest.hexdigest() != sha256:
+        raise DataError(f"{archive}: was changed while it was read")
 
 
 class _Inflated:
@@ -45,12 +57,18 @@ class _Inflated:
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._inflater = zlib.decompressobj(wbits=31)
+        self.digest = hashlib.sha256()  # of the bytes of the file
+
+    def _packed(self) -> bytes:
+        packed = self._file.read(CHUNK)
+        self.digest.update(packed)
+        return packed
 
     def read(self, size: int) -> bytes:
         """Return `size` bytes, or fewer where the gzip member ends before."""
         parts = []
         while size and not self._inflater.eof:
-            packed = self._inflater.unconsumed_tail or self._file.read(CHUNK)
+            packed = self._inflater.unconsumed_tail or self._packed()
             part = self._inflater.decompress(packed, size)
             if not packed and not part:
                 raise zlib.error("it is truncated")
@@ -60,11 +78,11 @@ class _Inflated:
 
     def at_end(self) -> bool:
         """Whether nothing follows, neither in the member nor after it."""
-        return not (self.read(1) or self._inflater.unused_data or self._file.read(1))
+        return not (self.read(1) or self._inflater.unused_data or self._packed())
 
 
-def _extract(stream: _Inflated, folder: Path) -> None:
-    """Write the members of a tar stream into `folder`.
+def _extract(stream: _Inflated, folder: Path | None) -> None:
+    """Write the members of a tar stream into `folder`, if there is one.
 
     `tarfile` parses the headers, one block each, but does not walk the archive: it would obey them,
     and read a name of a gigabyte, for example.
@@ -81,10 +99,13 @@ def _extract(stream: _Inflated, folder: Path) -> None:
         is_folder = header.name == PYTHON_FOLDER
         types = (tarfile.DIRTYPE,) if is_folder else (tarfile.REGTYPE, tarfile.AREGTYPE)
         if header.name not in limits or header.type not in types:
+            if other := OTHERS.get(header.name.partition("/")[0]):
+                raise ExtractError(f"found {other}, expected the Python version of CIFAR-10")
             raise ExtractError(f"holds {header.name[:50]!r}, which is no part of CIFAR-10")
         content = _content(stream, header, limits.pop(header.name))
-        if not is_folder:
-            (folder / Path(header.name).name).write_bytes(content)
+        if folder and not is_folder:
+            with (folder / Path(header.name).name).open("xb") as file:
+                file.write(content)
     else:
         raise ExtractError(f"holds over {MAX_HEADERS} headers, too many for CIFAR-10")
     if stream.read(MAX_PADDING_BYTES).strip(b"\0") or not stream.at_end():

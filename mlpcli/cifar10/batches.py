@@ -5,27 +5,51 @@ An image is 3072 bytes: 1024 red, then 1024 green, then 1024 blue, each 32 rows 
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
 import pickle
 import shlex
-from collections.abc import Sequence
+import stat
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mlpcli.cifar10 import synthetic
+from mlpcli.cifar10.formats import HEAD, kind, refuse_pointer
 from mlpcli.cifar10.pickles import Call, Global, read_pickle
-from mlpcli.errors import DataError
-from mlpcli.files import open_regular, reading
+from mlpcli.errors import DataError, MlpcliError
+from mlpcli.files import locked, reading, reason
 
 PIXELS = 3072
 PYTHON_FOLDER = "cifar-10-batches-py"
 BINARY_FOLDER = "cifar-10-batches-bin"
 TRAIN_BATCHES = tuple(f"data_batch_{i}" for i in range(1, 6))
 TEST_BATCHES = ("test_batch",)
-META = "batches.meta"
+META, BINARY_META = "batches.meta", "batches.meta.txt"
+STAGING = ".unpacking"  # in a data directory: where a new data set is made
+REPLACED = f"{STAGING}/old"  # the data set that a new one is about to replace
+SEARCH = getattr(os, "O_PATH", os.O_RDONLY)  # also a folder that others may not list
+FOLDERS = (PYTHON_FOLDER, BINARY_FOLDER, REPLACED)  # of a data directory, in this order
 
+LABEL_NAMES = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
+MAX_NEIGHBOURS = 1000  # entries of a folder among which a data set is looked for
 MAX_BATCH_ROWS = 10_000
 MAX_BATCH_BYTES = 64 * 2**20  # an official batch has 31.0 million; as text, pixels take up to twice
 MAX_BINARY_BYTES = MAX_BATCH_ROWS * (PIXELS + 1)
@@ -39,9 +63,14 @@ Labels = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder of batch files, with the names of its classes, and the images per batch if known."""
+    """A folder of batch files, held open: what takes its place meanwhile is not read.
+
+    It has the names of the classes, and the images per batch if known.
+    """
 
     path: Path
+    descriptor: int
+    is_binary: bool
     label_names: tuple[str, ...]
     batch_rows: int | None
 
@@ -50,11 +79,10 @@ class Folder:
 
         Raises DataError for a batch that is missing, truncated, or not one of CIFAR-10.
         """
-        is_binary = self.path.name == BINARY_FOLDER
         labels = []
         for i, name in enumerate(batches):
-            path = self.path / (f"{name}.bin" if is_binary else name)
-            images, classes = _read_binary(path) if is_binary else _read_python(path)
+            path = self.path / (f"{name}.bin" if self.is_binary else name)
+            images, classes = self._batch(path)
             if i == 0:  # allocated once: joining all batches at the end would take twice the memory
                 rows = self.batch_rows or len(images)
                 pixels = np.empty((len(batches), rows, PIXELS), np.uint8)
@@ -69,21 +97,140 @@ class Folder:
             labels.append(classes)
         return pixels.reshape(-1, PIXELS), np.concatenate(labels)
 
+    def _batch(self, path: Path) -> tuple[Images, Labels]:
+        limit = MAX_BINARY_BYTES if self.is_binary else MAX_BATCH_BYTES
+        try:
+            data = _read_bytes(path, self.descriptor, limit)
+        except MissingBatchError as error:
+            raise DataError(str(error), hint=self._download()) from None
+        return _read_binary(data, path) if self.is_binary else _read_python(data, path)
 
-def open_folder(data_dir: Path) -> Folder:
-    """Return the batch folder in `data_dir`; raises DataError where there is none."""
-    python, binary = data_dir / PYTHON_FOLDER, data_dir / BINARY_FOLDER
-    if python.is_dir():
-        return _open_python(python)
-    if binary.is_dir():
-        path = binary / f"{META}.txt"
-        text = _read_bytes(path, MAX_META_BYTES).decode("latin-1")
-        names = [line for line in text.splitlines() if line]
-        return Folder(binary, _label_names(names, path), None)
-    raise DataError(
-        f"{data_dir}: found no {PYTHON_FOLDER} and no {BINARY_FOLDER} in it",
-        hint=f"mlpcli download --data-dir {shlex.quote(str(data_dir))}",
+    def _download(self) -> str | None:
+        """Return the command that writes these batches again; None where they are not known."""
+        if self.path.name != PYTHON_FOLDER:
+            return None
+        data_dir = shlex.quote(str(self.path.parent))
+        for names, rows, option in (
+            (LABEL_NAMES, MAX_BATCH_ROWS, ""),
+            (synthetic.LABEL_NAMES, synthetic.TRAIN_SIZE // len(TRAIN_BATCHES), "--synthetic "),
+        ):
+            if (self.label_names, self.batch_rows) == (names, rows):
+                return f"mlpcli download --force {option}--data-dir {data_dir}"
+        return None
+
+
+class MissingBatchError(DataError):
+    """A file of a data set is missing."""
+
+
+@contextlib.contextmanager
+def open_folder(data_dir: Path) -> Iterator[Folder]:
+    """Hold open the batch folder in `data_dir`, or `data_dir` where it holds the batches itself.
+
+    A data set that a killed process was about to replace is put back; where that is not possible,
+    it is read from where it is. Raises DataError where there is none.
+    """
+    put_back(data_dir)
+    with reading(data_dir, DataError, "folder"):
+        path, descriptor = _open_first(data_dir)
+    try:
+        yield _described(path, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def put_back(data_dir: Path) -> None:
+    """Put back a data set that was moved for another one, which never came."""
+    old, final = data_dir / REPLACED, data_dir / PYTHON_FOLDER
+    # Who holds the folder is about to put something there, and a folder may be read-only.
+    with contextlib.suppress(MlpcliError, OSError):
+        if old.is_dir() and not os.path.lexists(final):
+            with locked(data_dir):
+                if not os.path.lexists(final):
+                    old.rename(final)
+                old.parent.rmdir()  # unless a part of the new one is in it
+
+
+def holds_batches(folder: Path) -> bool:
+    """Whether this is the folder of the batches itself, under whatever name."""
+    names = (META, BINARY_META, TRAIN_BATCHES[0], f"{TRAIN_BATCHES[0]}.bin")
+    with contextlib.suppress(OSError):
+        return any((folder / name).is_file() for name in names)
+    return False
+
+
+def holds_data_set(data_dir: Path) -> bool:
+    """Whether a folder of batches is in this one, as far as it can be seen."""
+    with contextlib.suppress(OSError):
+        return any((data_dir / name).is_dir() for name in FOLDERS)
+    return False
+
+
+def _open_first(data_dir: Path) -> tuple[Path, int]:
+    """Open the batch folder; return its path and its descriptor."""
+    # Twice the first: it may be put in place while it is looked for elsewhere.
+    places = [data_dir / name for name in (*FOLDERS, PYTHON_FOLDER)]
+    for path in [*places, *([data_dir] if holds_batches(data_dir) else [])]:
+        try:
+            return path, os.open(path, SEARCH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read: {reason(error)}") from None
+    raise _none_in(data_dir)
+
+
+def _none_in(data_dir: Path) -> DataError:
+    """Return the error that says what is found in place of a data set."""
+    quoted = shlex.quote(str(data_dir))
+    if data_dir.is_file():
+        return DataError(
+            f"{data_dir}: a file, expected a folder that holds {PYTHON_FOLDER}",
+            hint=f"mlpcli download --from {quoted}" if data_dir.suffix in (".gz", ".tgz") else None,
+        )
+    exists = data_dir.is_dir()
+    if exists and (place := _near(data_dir)):
+        return _elsewhere(data_dir, place)
+    parents = (path for path in (data_dir, *data_dir.parents) if path.exists())
+    may_write = os.access(next(parents, Path()), os.W_OK | os.X_OK)
+    return DataError(
+        f"{data_dir}: found no {PYTHON_FOLDER} and no {BINARY_FOLDER} in it"
+        if exists
+        else f"{data_dir}: no such folder, expected one that holds {PYTHON_FOLDER}",
+        hint=f"mlpcli download --data-dir {quoted}" if may_write else None,
     )
+
+
+def _near(data_dir: Path) -> Path | None:
+    """Return a folder with a data set, one level below or up to two levels above."""
+    with contextlib.suppress(OSError), os.scandir(data_dir) as entries:
+        below = sorted(data_dir / entry.name for entry in islice(entries, MAX_NEIGHBOURS))
+        above = islice(data_dir.absolute().parents, 2)
+        return next(filter(holds_data_set, chain(below, above)), None)
+    return None
+
+
+def _elsewhere(data_dir: Path, place: Path) -> DataError:
+    return DataError(
+        f"{data_dir}: found no data set in it, but in {place}", hint=("--data-dir", str(place))
+    )
+
+
+def _described(path: Path, descriptor: int) -> Folder:
+    """Return a folder with what its meta file says."""
+    has_meta, is_binary = (
+        os.access(name, os.F_OK, dir_fd=descriptor) for name in (META, BINARY_META)
+    )
+    if is_binary and not has_meta:
+        meta = path / BINARY_META
+        text = _read_bytes(meta, descriptor, MAX_META_BYTES).decode("latin-1")
+        lines = [line for line in text.splitlines() if line]
+        return Folder(path, descriptor, True, _label_names(lines, meta), None)
+    if not has_meta and holds_data_set(path):  # unpacked into a folder of the same name
+        raise _elsewhere(path.parent, path)
+    meta = path / META
+    labels, rows = _read_meta(_read_bytes(meta, descriptor, MAX_META_BYTES), meta)
+    return Folder(path, descriptor, False, labels, rows)
 
 
 def write_folder(
@@ -114,15 +261,15 @@ def write_folder(
         (folder / name).write_bytes(pickle.dumps(batch, protocol=2))
 
 
-def _open_python(folder: Path) -> Folder:
-    path = folder / META
-    meta = read_pickle(_read_bytes(path, MAX_META_BYTES), path)
+def _read_meta(data: bytes, path: Path) -> tuple[tuple[str, ...], int]:
+    """Return the names of the classes, and the images per batch."""
+    meta = read_pickle(data, path)
     if not isinstance(meta, dict) or not isinstance(meta.get("label_names"), list):
         raise DataError(f"{path}: expected a dictionary with label_names")
     rows = meta.get("num_cases_per_batch")
     if type(rows) is not int or not 1 <= rows <= MAX_BATCH_ROWS:
         raise DataError(f"{path}: expected num_cases_per_batch from 1 to {MAX_BATCH_ROWS}")
-    return Folder(folder, _label_names(meta["label_names"], path), rows)
+    return _label_names(meta["label_names"], path), rows
 
 
 def _label_names(names: list[Any], path: Path) -> tuple[str, ...]:
@@ -133,18 +280,19 @@ def _label_names(names: list[Any], path: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _read_binary(path: Path) -> tuple[Images, Labels]:
+def _read_binary(data: bytes, path: Path) -> tuple[Images, Labels]:
     """Read rows of one label byte and 3072 pixels."""
-    data = _read_bytes(path, MAX_BINARY_BYTES)
     if not data or len(data) % (PIXELS + 1):
         raise DataError(f"{path}: found {len(data)} bytes, expected a multiple of {PIXELS + 1}")
     rows = np.frombuffer(data, np.uint8).reshape(-1, PIXELS + 1)
     return rows[:, 1:], rows[:, 0].astype(np.intp)
 
 
-def _read_python(path: Path) -> tuple[Images, Labels]:
+def _read_python(data: bytes, path: Path) -> tuple[Images, Labels]:
     """Read a dictionary with `data`, an array of uint8, and `labels`, a list."""
-    batch = read_pickle(_read_bytes(path, MAX_BATCH_BYTES), path)
+    if found := kind(data[:HEAD]):
+        raise DataError(f"{path}: found {found}, expected a batch of CIFAR-10")
+    batch = read_pickle(data, path)
     if not isinstance(batch, dict) or not {"data", "labels"} <= batch.keys():
         raise DataError(f"{path}: expected a dictionary with data and labels")
     labels = batch["labels"]
@@ -177,13 +325,32 @@ def _pixels(value: Any, path: Path) -> Images:
     return flat.reshape((rows, PIXELS), order="F" if order in (True, "F") else "C")
 
 
-def _read_bytes(path: Path, limit: int) -> bytes:
-    with reading(path, DataError):
-        if not path.exists():
-            again = f"mlpcli download --force --data-dir {shlex.quote(str(path.parents[1]))}"
-            raise DataError(f"{path}: missing", hint=again)
-        with open_regular(path) as file:
-            data = file.read(limit + 1)
+def _read_bytes(path: Path, folder: int, limit: int) -> bytes:
+    """Return the bytes of a file in the folder that is open as `folder`."""
+    with reading(path, DataError), _opened(path, folder) as file:
+        data = file.read(limit + 1)
+    refuse_pointer(path, data)
     if len(data) > limit:
         raise DataError(f"{path}: over {limit} bytes, too long for a batch of CIFAR-10")
     return data
+
+
+def _opened(path: Path, folder: int) -> IO[bytes]:
+    """Open a regular file in the open folder; a pipe or a device may not end."""
+    try:
+        descriptor = os.open(path.name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    except FileNotFoundError:
+        raise _missing(path, folder) from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file")
+    return os.fdopen(descriptor, "rb")
+
+
+def _missing(path: Path, folder: int) -> DataError:
+    """Return the error for a file that the open folder lacks."""
+    with contextlib.suppress(OSError):
+        if os.path.samestat(path.parent.stat(), os.fstat(folder)):
+            link = " (a link to a file that is not there)" if path.is_symlink() else ""
+            return MissingBatchError(f"{path}: missing{link}")
+    return DataError(f"{path.parent}: was replaced while it was read", hint=())

@@ -9,21 +9,24 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
+import itertools
 import os
 import re
 import shlex
+import stat
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from http import HTTPStatus
 from http.client import responses
 from pathlib import Path
 from typing import IO, Any
 
-from mlpcli.cifar10.http import Request, TransferError
+from mlpcli.cifar10.http import Request, TransferError, require_usable_environment
 from mlpcli.cifar10.mirrors import MAX_ARCHIVE_BYTES, Source
-from mlpcli.errors import DataError, MlpcliError
+from mlpcli.errors import DataError, MlpcliError, without_secrets
 from mlpcli.files import open_regular, reading, sync_folder, writing
 
 ATTEMPTS = 3  # at one address, without a single new byte
@@ -32,6 +35,7 @@ WINDOW = 10.0  # seconds over which a host's speed is averaged
 SLOWEST = 1000.0  # bytes/s required of the fastest of slow hosts
 PATIENCE = 30.0  # seconds for an answer, or for the next bytes, where no speed is required
 STRONG_ETAG = '"[!#-~]*"'  # promises the same bytes; a weak one begins with W/
+MAX_ETAG_BYTES = 2**12  # of the file that keeps one
 
 # Called for each answer with its host, the offset of its first byte and the total size, if known;
 # what the context manager yields is called with the number of bytes of each chunk.
@@ -45,24 +49,56 @@ class _SlowError(TransferError):
 
 def download(
     source: Source, folder: Path, progress: Progress, notice: Notice, min_speed: float
-) -> Path:
-    """Download `source` into `folder` and return its path; an earlier download is resumed.
+) -> io.BufferedReader:
+    """Download `source` into `folder` and return it open; an earlier download is resumed.
 
+    The file that is returned is the one whose digest was found, whatever stands at its path now.
     A host that gives less than `min_speed` bytes/s is left for the next one; if all are slow, they
     are retried, fastest first. With 0 any speed is accepted.
-    Raises DataError where no address yields the archive with the expected digest.
+    Raises DataError where no address yields the archive with the expected digest, ConfigError where
+    a variable for the network is unusable, and MlpcliError where a file cannot be written.
     """
     archive = folder / source.file_name
     if archive.exists():
-        if file_sha256(archive) == source.sha256:
-            return archive
-        old = archive.replace(archive.with_name(f"{archive.name}.old"))
+        if file := _if_complete(archive, source):
+            return file
+        with writing(archive):
+            old = archive.replace(_unused(archive.with_name(f"{archive.name}.old")))
         notice(f"{archive}: not the requested archive, moved to {old.name}")
-    part = _Part(folder / f"{source.file_name}.part", source)
+    with closing(_Part(folder / f"{source.file_name}.part", source)) as part:
+        return _fetched(part, archive, progress, notice, min_speed)
+
+
+def _if_complete(archive: Path, source: Source) -> io.BufferedReader | None:
+    """Open what stands at `archive`; return None if it is another one."""
+    with reading(archive, MlpcliError):
+        file = open_regular(archive)
+    with contextlib.suppress(DataError):
+        if digest(file, archive) == source.sha256:
+            return file
+    file.close()
+    return None
+
+
+def _unused(path: Path) -> Path:
+    """Return `path`, or one with a number behind it where something stands already."""
+    numbers = itertools.count(2)
+    unused = path
+    while os.path.lexists(unused):
+        unused = path.with_name(f"{path.name}.{next(numbers)}")
+    return unused
+
+
+def _fetched(
+    part: _Part, archive: Path, progress: Progress, notice: Notice, min_speed: float
+) -> io.BufferedReader:
+    """Complete `part` from its addresses and rename it to `archive`; return it open."""
+    source = part.source
     if part.is_complete():  # the process ended before it was renamed
         return part.rename(archive)
     if part.size() >= part.limit:
         notice(f"{part.path}: {part.reject()}")
+    require_usable_environment(source.urls)
     problems: dict[str, str] = {}
     speeds: dict[str, float] = {}  # of the hosts that were too slow
     for url, floor in _turns(source.urls, min_speed, speeds):
@@ -80,7 +116,7 @@ def download(
             return part.rename(archive)
     raise DataError(
         f"{source.file_name}: could not be fetched: {'; '.join(problems.values())}",
-        hint=f"mlpcli download --data-dir {shlex.quote(str(folder))}",  # resumes
+        hint=(),  # the same command resumes
     )
 
 
@@ -98,13 +134,21 @@ class _Part:
     """The bytes so far and, in a file beside them, the strong ETag that came with the first one."""
 
     def __init__(self, path: Path, source: Source) -> None:
+        """Open the file, if there is one; raises MlpcliError where it is not one of ours."""
         self.path, self.source = path, source
         self.limit = source.size or MAX_ARCHIVE_BYTES
         self._etag = path.with_name(f"{path.name}.etag")
+        # Held open from its first byte on: what is hashed and renamed is what was written.
+        self._descriptor = _open_own(path, os.O_RDWR) if os.path.lexists(path) else None
+
+    def close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
 
     def size(self) -> int:
         """Return how many bytes there are."""
-        return self.path.stat().st_size if self.path.exists() else 0
+        return 0 if self._descriptor is None else os.fstat(self._descriptor).st_size
 
     def may_be(self, size: int) -> bool:
         """Whether the archive may have this many bytes."""
@@ -113,18 +157,25 @@ class _Part:
     def is_complete(self) -> bool:
         """Whether the bytes are the archive."""
         size = self.size()
-        return size > 0 and self.may_be(size) and file_sha256(self.path) == self.source.sha256
+        if self._descriptor is None or not size or not self.may_be(size):
+            return False
+        with open(self._descriptor, "rb", closefd=False) as file:
+            return digest(file, self.path) == self.source.sha256
 
-    def rename(self, target: Path) -> Path:
-        """Move the bytes to `target`, durably, and forget their ETag."""
-        self.path.replace(target)
-        self._etag.unlink(missing_ok=True)
-        sync_folder(target.parent)
-        return target
+    def rename(self, target: Path) -> io.BufferedReader:
+        """Move the bytes to `target`, durably, and forget their ETag; return their file."""
+        assert self._descriptor is not None
+        with writing(target):
+            self.path.replace(target)
+            self._etag.unlink(missing_ok=True)
+            sync_folder(target.parent)
+        descriptor, self._descriptor = self._descriptor, None
+        return os.fdopen(descriptor, "rb")
 
     def reject(self) -> str:
         """Move the bytes out of the way, so that the next begin at 0; return what was wrong."""
-        wrong = self.rename(self.path.with_suffix(".wrong"))
+        wrong = self.path.with_suffix(".wrong")
+        self.rename(wrong).close()
         return f"its SHA-256 is not {self.source.sha256}, moved to {wrong.name}"
 
     @contextlib.contextmanager
@@ -133,13 +184,16 @@ class _Part:
 
         Raises MlpcliError where it cannot be written.
         """
-        with writing(self.path), self.path.open("r+b" if start else "wb") as file:
+        if self._descriptor is None:
+            self._descriptor = _open_own(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        with writing(self.path), open(self._descriptor, "r+b", closefd=False) as file:
             file.truncate(start)
             file.seek(start)
             if not start:
                 self._etag.unlink(missing_ok=True)
                 if re.fullmatch(STRONG_ETAG, etag):
-                    self._etag.write_text(f"{_digest(url)} {etag}")
+                    with self._etag.open("x") as kept:
+                        kept.write(f"{_digest(url)} {etag}")
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -149,10 +203,35 @@ class _Part:
 
         Other hosts have other ETags for the same bytes.
         """
-        if not self._etag.exists():
+        try:
+            with open_regular(self._etag) as file:
+                text = file.read(MAX_ETAG_BYTES).decode(errors="replace")
+        except OSError:
             return None
-        digest, _, etag = self._etag.read_text(errors="replace").partition(" ")
-        return etag if digest == _digest(url) and re.fullmatch(STRONG_ETAG, etag) else None
+        address, _, etag = text.partition(" ")
+        return etag if address == _digest(url) and re.fullmatch(STRONG_ETAG, etag) else None
+
+
+def _open_own(path: Path, flags: int) -> int:
+    """Open a regular file to write to it, and nothing that leads or belongs elsewhere.
+
+    Raises MlpcliError for a link, a file with a second name, and what cannot be opened.
+    """
+    if path.is_symlink():
+        raise MlpcliError(
+            f"{path}: a link, expected a file of mlpcli's own", f"rm {shlex.quote(str(path))}"
+        )
+    with writing(path):
+        safe = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(path, flags | safe, 0o666)
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
+        return descriptor
+    os.close(descriptor)
+    raise MlpcliError(
+        f"{path}: not a regular file with one name, expected a file of mlpcli's own",
+        f"rm {shlex.quote(str(path))}",
+    )
 
 
 def _digest(url: str) -> str:
@@ -233,7 +312,8 @@ class _Visit:
             temporary = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
             final = status < 500 and status not in temporary
             phrase = responses.get(status, "")
-            raise TransferError(f"answered {status} {phrase}".rstrip(), final=final)
+            who = "the proxy " if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED else ""
+            raise TransferError(f"{who}answered {status} {phrase}".rstrip(), final=final)
         if headers.get("Content-Type", "").lower().startswith("text/html"):
             raise TransferError("answered with a web page", final=True)
         length = headers.get("Content-Length", "")
@@ -294,12 +374,19 @@ class _Pace:
                     raise TransferError("timed out") from None
 
 
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal; raises MlpcliError if it cannot be read."""
-    with reading(path, MlpcliError), open_regular(path) as file:
+def digest(file: io.BufferedReader, path: Path) -> str:
+    """Return the SHA-256 of an open file, in hexadecimal, from its first byte on.
+
+    Raises DataError where it is larger than any archive, and MlpcliError if it cannot be read.
+    """
+    with reading(path, MlpcliError):
+        if os.fstat(file.fileno()).st_size > MAX_ARCHIVE_BYTES:
+            limit = MAX_ARCHIVE_BYTES // 2**20
+            raise DataError(f"{path}: over {limit} MiB, too large for CIFAR-10")
+        file.seek(0)
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _host(url: str) -> str:
     """Return the host, without a user's name and password."""
-    return urllib.parse.urlsplit(url).netloc.rpartition("@")[2]
+    return urllib.parse.urlsplit(without_secrets(url)).netloc.rpartition("@")[2]

@@ -7,25 +7,81 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import os
 import queue
+import re
 import socket
 import ssl
 import threading
 import urllib.parse
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import requests
 
+from mlpcli.errors import ConfigError, MlpcliError, in_one_line, printable
+
 CHUNK = 2**14
 MAX_REDIRECTS = 5
+MAX_REASON = 200  # characters; a part of it may come from a host or a proxy
+SOCKS = ("socks4", "socks4a", "socks5", "socks5h")
+BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # as requests reads them
 
 
 class TransferError(Exception):
     """A request failed; `final` where another one to the same address would fail too."""
 
     def __init__(self, reason: str, *, final: bool = False) -> None:
-        super().__init__(reason)
+        super().__init__(printable(reason[:MAX_REASON]))
         self.final = final
+
+
+def require_usable_environment(urls: tuple[str, ...]) -> None:
+    """Raise ConfigError where a variable would make requests fail, whatever the host.
+
+    MlpcliError where a proxy needs a package that is not installed.
+    """
+    for url in urls:
+        _proxy(url)
+    name = next((name for name in BUNDLES if os.environ.get(name)), None)
+    if name and any(url.startswith("https:") for url in urls):
+        path = os.environ[name]
+        try:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.load_verify_locations(**{"capath" if Path(path).is_dir() else "cafile": path})
+        except OSError as error:
+            why = (
+                "not a file of certificates" if isinstance(error, ssl.SSLError) else error.strerror
+            )
+            raise ConfigError(f"{name}: {path}: {why}") from None
+
+
+def _proxy(url: str) -> str:
+    """Return the host of the proxy that the environment has for an address; "" if it has none.
+
+    Raises as `require_usable_environment` does.
+    """
+    chosen = requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url))
+    if not chosen:
+        return ""
+    named = (
+        key for key, value in os.environ.items() if value == chosen and key[-5:].lower() == "proxy"
+    )
+    name = next(named, "the system's proxy")
+    try:
+        parts = urllib.parse.urlsplit(chosen if "://" in chosen else f"http://{chosen}")
+        valid = bool(parts.hostname) and parts.port != 0 and chosen.isprintable()
+    except ValueError:
+        valid = False
+    if not valid or parts.scheme not in ("http", "https", *SOCKS):
+        raise ConfigError(f"{name}: not a proxy's address, expected one as in http://host:3128")
+    if parts.scheme in SOCKS and find_spec("socks") is None:
+        raise MlpcliError(
+            f"{name}: a {parts.scheme} proxy needs PySocks, which is not installed",
+            hint="pip install PySocks",
+        )
+    return parts.netloc.rpartition("@")[2]
 
 
 class Request(threading.Thread):
@@ -61,7 +117,7 @@ class Request(threading.Thread):
         except queue.Empty:
             raise TimeoutError from None
         if isinstance(item, Exception):
-            raise _failure(item)
+            raise _failure(item, self._url)
         return item
 
     def run(self) -> None:
@@ -115,17 +171,40 @@ _FAILURES: tuple[tuple[type[BaseException], str, bool], ...] = (
     (OSError, "no connection ({0.strerror})", False),
     (Exception, "failed ({0!r})", True),
 )
+# Certificates of an authority that is not known; a company's own, for example.
+UNKNOWN_AUTHORITY = (18, 19, 20, 21)  # as OpenSSL numbers them
 
 
-def _failure(error: BaseException) -> TransferError:
-    """Return what ended a request as a TransferError."""
+def _failure(error: BaseException, url: str) -> TransferError:
+    """Return what ended a request to this address as a TransferError."""
     if isinstance(error, TransferError):
         return error
     if isinstance(error, ValueError):
         return TransferError("invalid address", final=True)
+    by_proxy = isinstance(error, requests.exceptions.ProxyError)
     while error.__context__ and not isinstance(error, http.client.IncompleteRead):
         error = error.__context__  # what requests and urllib3 wrapped
-    if type(error) is OSError and error.errno is None:  # a missing CA bundle, or a proxy's error
-        return TransferError(str(error), final=True)
+    if by_proxy:
+        text, final = _of_proxy(error)
+        return TransferError(f"the proxy {_proxy(url)}: {text}", final=final)
+    text, final = _described(error)
+    if proxy := _proxy(url):
+        text += f", through the proxy {proxy}"
+    if getattr(error, "verify_code", None) in UNKNOWN_AUTHORITY:
+        text += f" ({BUNDLES[0]} names a file of other authorities)"
+    return TransferError(text, final=final)
+
+
+def _of_proxy(error: BaseException) -> tuple[str, bool]:
+    """Return what a proxy answered or failed with, in words of our own."""
+    if answer := re.search(r"Tunnel connection failed: (\d{3})", str(error)):
+        status = int(answer[1])
+        return f"answered {status} {http.client.responses.get(status, '')}".rstrip(), status < 500
+    return _described(error)
+
+
+def _described(error: BaseException) -> tuple[str, bool]:
+    if type(error) is OSError and error.errno is None:  # of requests: a missing CA bundle
+        return in_one_line(error), True
     text, final = next((text, final) for kind, text, final in _FAILURES if isinstance(error, kind))
-    return TransferError(text.format(error), final=final)
+    return text.format(error), final

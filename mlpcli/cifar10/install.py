@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import os
 import re
 import shlex
 import shutil
 import urllib.parse
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
+from typing import IO
 
 from mlpcli.cifar10 import archive, batches, synthetic
-from mlpcli.cifar10.batches import BINARY_FOLDER, PYTHON_FOLDER
-from mlpcli.cifar10.download import Notice, Progress, download, file_sha256
-from mlpcli.cifar10.mirrors import MAX_ARCHIVE_BYTES, OFFICIAL, VARIABLE, Source
-from mlpcli.errors import ConfigError, DataError, MlpcliError
-from mlpcli.files import locked, reason, sync_folder, writing
+from mlpcli.cifar10.batches import PYTHON_FOLDER, REPLACED, STAGING
+from mlpcli.cifar10.download import Notice, Progress, digest, download
+from mlpcli.cifar10.mirrors import OFFICIAL, VARIABLE, Source
+from mlpcli.errors import ConfigError, DataError, MlpcliError, without_secrets
+from mlpcli.files import locked, open_regular, reading, reason, sync_folder, writing
 
 
 def install(
@@ -47,16 +48,22 @@ def install(
     Raises DataError for data that are missing, corrupt or unavailable, LockedError where another
     process writes to the folder, and MlpcliError where it cannot be written.
     """
-    if not force and any((data_dir / name).exists() for name in (PYTHON_FOLDER, BINARY_FOLDER)):
+    batches.put_back(data_dir)
+    own = batches.holds_batches(data_dir)
+    if not force and (own or batches.holds_data_set(data_dir)):
         try:
             return *verify(data_dir), False
         except DataError as error:
-            source_options = (
-                ["--synthetic"] if shapes else ["--from", from_file] if from_file else []
-            )
-            raise DataError(
-                str(error), hint=_download(data_dir, "--force", *source_options)
-            ) from None
+            missing = isinstance(error, batches.MissingBatchError)
+            if own or (error.hint is not None and not missing):
+                raise
+            raise DataError(f"{error} (--force replaces the data set)", ("--force",)) from None
+    if own:
+        named = data_dir.name in (batches.PYTHON_FOLDER, batches.BINARY_FOLDER)
+        raise DataError(
+            f"{data_dir}: a folder of batches, expected the folder above it",
+            hint=("--data-dir", str(data_dir.parent)) if named else None,
+        )
     path = from_file or data_dir / source.file_name
     if offline and not (shapes or from_file or path.exists()):
         raise DataError(
@@ -66,16 +73,20 @@ def install(
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
+        if data_dir.exists():
+            raise DataError(f"{data_dir}: a file, expected a folder") from None
         raise MlpcliError(f"{data_dir}: cannot be made: {reason(error)}") from None
     with locked(data_dir):
         if shapes:
             counts = replace_folder(data_dir, "the shapes", write_shapes)
         else:
-            if from_file or offline:
-                _check(path, source)
-            else:
-                download(source, data_dir, progress, notice, min_speed)
-            counts = unpack(path, data_dir)
+            opened = (
+                _checked(path, source, data_dir)
+                if from_file or offline
+                else download(source, data_dir, progress, notice, min_speed)
+            )
+            with opened as file:  # the one whose digest was found, whatever stands at `path` now
+                counts = unpack(file, path, data_dir, source.sha256)
     return *counts, True
 
 
@@ -91,8 +102,7 @@ def choose_source(urls: tuple[str, ...], sha256: str | None, *, local: bool = Fa
     for url in urls:
         if not _is_address(url):
             raise ConfigError(
-                f"{name} {without_password(url)}: expected an address as in "
-                "https://host/file.tar.gz"
+                f"{name} {hidden(url)}: expected an address as in https://host/file.tar.gz"
             )
     return dataclasses.replace(
         OFFICIAL,
@@ -108,12 +118,13 @@ def _is_address(url: str) -> bool:
         has_host = bool(parts.hostname) and parts.port != 0
     except ValueError:  # a port that is no number, half of a bracket
         return False
-    return has_host and parts.scheme in ("http", "https") and url.isprintable()
+    return has_host and parts.scheme in ("http", "https") and url.isprintable() and " " not in url
 
 
-def without_password(url: str) -> str:
-    """Return an address as it may be shown."""
-    return re.sub("//[^/]*@", "//", url)
+def hidden(url: str) -> str:
+    """Return what was given as an address without users, passwords and queries."""
+    url = re.sub(r"\s", "%20", url)
+    return without_secrets(url) if "://" in url else without_secrets(f"x://{url}")[4:]
 
 
 def verify(data_dir: Path) -> tuple[int, int]:
@@ -121,14 +132,21 @@ def verify(data_dir: Path) -> tuple[int, int]:
 
     Raises DataError where there are none or one is not valid.
     """
-    folder = batches.open_folder(data_dir)
     train, test = batches.TRAIN_BATCHES, batches.TEST_BATCHES
-    return len(folder.read(train)[1]), len(folder.read(test)[1])
+    with batches.open_folder(data_dir) as folder:
+        return len(folder.read(train)[1]), len(folder.read(test)[1])
 
 
-def unpack(path: Path, data_dir: Path) -> tuple[int, int]:
-    """Install the data set of the archive at `path`, as `replace_folder` does."""
-    return replace_folder(data_dir, str(path), partial(archive.extract, path))
+def unpack(
+    file: IO[bytes], path: Path, data_dir: Path, sha256: str | None = None
+) -> tuple[int, int]:
+    """Install the data set of an archive, open as `archive.extract` takes it.
+
+    The rest is as in `replace_folder`.
+    """
+    return replace_folder(
+        data_dir, str(path), lambda folder: archive.extract(file, path, folder, sha256)
+    )
 
 
 def write_shapes(folder: Path) -> None:
@@ -143,12 +161,13 @@ def replace_folder(data_dir: Path, source: str, fill: Callable[[Path], None]) ->
     Raises DataError, naming `source`, where that is not a complete data set, and MlpcliError where
     it cannot be written; the old data set is kept.
     """
-    staging = data_dir / ".unpacking"  # a fixed name: what a killed process left is removed here
+    staging = data_dir / STAGING  # a fixed name: what a killed process left is removed here
     folder, final = staging / PYTHON_FOLDER, data_dir / PYTHON_FOLDER
     try:
         with writing(data_dir):
             _clear(staging, final)
-            folder.mkdir(parents=True)
+            staging.mkdir()
+            folder.mkdir()
             fill(folder)
             try:
                 counts = verify(staging)
@@ -159,7 +178,7 @@ def replace_folder(data_dir: Path, source: str, fill: Callable[[Path], None]) ->
                     os.fsync(opened.fileno())
             sync_folder(folder)
             if final.exists():
-                final.rename(staging / "old")
+                final.rename(data_dir / REPLACED)
             folder.rename(final)
             sync_folder(data_dir)
             return counts
@@ -170,9 +189,11 @@ def replace_folder(data_dir: Path, source: str, fill: Callable[[Path], None]) ->
 
 def _clear(staging: Path, final: Path) -> None:
     """Remove the staging folder; an old data set without a successor is put back first."""
-    old = staging / "old"
-    if old.exists() and not final.exists():
-        old.rename(final)
+    if staging.is_symlink():  # not followed, and nothing of ours
+        staging.unlink()
+    old = staging.parent / REPLACED
+    if old.exists():  # under this name it is always complete: it is not deleted piece by piece
+        old.rename(staging / "replaced" if final.exists() else final)
     shutil.rmtree(staging, ignore_errors=True)
 
 
@@ -181,15 +202,29 @@ def _download(data_dir: Path, *options: str | Path) -> str:
     return shlex.join(["mlpcli", "download", *map(str, options), "--data-dir", str(data_dir)])
 
 
-def _check(path: Path, source: Source) -> None:
-    """Raise DataError unless the archive at `path` has the expected digest."""
+def _checked(path: Path, source: Source, data_dir: Path) -> io.BufferedReader:
+    """Open the archive at `path`, which the user has; raises DataError unless it is `source`."""
     if path.exists() and not path.is_file():
+        if batches.holds_batches(path) or batches.holds_data_set(path):
+            raise DataError(f"{path}: a data set, expected an archive", _download(path))
         raise DataError(f"{path}: not a regular file")
-    if path.exists() and path.stat().st_size > MAX_ARCHIVE_BYTES:
-        limit = MAX_ARCHIVE_BYTES // 2**20
-        raise DataError(f"{path}: over {limit} MiB, too large for CIFAR-10")
-    found = file_sha256(path)
+    with reading(path, MlpcliError):
+        file = open_regular(path)
+    with contextlib.ExitStack() as on_error:
+        on_error.enter_context(file)
+        try:
+            _require(file, path, source)
+        except DataError as error:
+            raise DataError(str(error), error.hint or _download(data_dir)) from None
+        on_error.pop_all()
+    return file
+
+
+def _require(file: io.BufferedReader, path: Path, source: Source) -> None:
+    """Raise DataError unless the open archive is `source`, naming what else it is."""
+    found = digest(file, path)
     if found != source.sha256:
+        archive.extract(file, path, None)  # raises where it is no archive of CIFAR-10
         raise DataError(
-            f"{path}: its SHA-256 is {found}, expected {source.sha256}; --sha256 accepts another"
+            f"{path}: its SHA-256 is {found}, expected {source.sha256}", hint=("--sha256", found)
         )

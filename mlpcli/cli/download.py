@@ -15,7 +15,7 @@ from mlpcli import files
 from mlpcli.cifar10.mirrors import VARIABLE
 from mlpcli.cli import _options as options
 from mlpcli.cli._progress import Bar
-from mlpcli.errors import ConfigError
+from mlpcli.errors import ConfigError, printable
 
 EVERY = 10.0  # seconds between two lines of progress, where there is no terminal
 
@@ -81,6 +81,9 @@ def download(
     if offline and urls:
         raise ConfigError("--url and --offline exclude one another")
 
+    if from_file and re.match("https?:/", str(from_file)):
+        raise ConfigError("--from takes a file, --url an address")
+
     from mlpcli.cifar10 import install
 
     local = bool(offline or synthetic or from_file) and not list_mirrors
@@ -91,7 +94,7 @@ def download(
         click.echo(f"{source.file_name}, {size}")
         click.echo(f"SHA-256 {source.sha256}")
         for number, url in enumerate(source.urls, 1):
-            click.echo(f"{number}. {install.without_password(url)}")
+            click.echo(f"{number}. {printable(install.hidden(url))}")
         return
     folder = files.data_dir(data_dir)
     progress = _bar if sys.stderr.isatty() else _lines
@@ -99,7 +102,7 @@ def download(
         folder,
         source,
         _no_progress if options.is_quiet() else progress,
-        lambda text: click.echo(text, err=True),
+        lambda text: click.echo(printable(text), err=True),
         from_file=from_file,
         shapes=synthetic,
         offline=offline,

@@ -106,7 +106,8 @@ def gradcheck(
         if params is None:
             params, on_pixels = saved.model(1).network.params, True
     assert settings is not None
-    settings = runs.with_data_dir(settings, data_dir)
+    recorded = config is None or config.is_dir()
+    settings = runs.with_data_dir(settings, data_dir, recorded=recorded)
     with Bar() as bar:
         bar.status("reading the images")
         report = check(

@@ -58,7 +58,8 @@ class Commands(Group):
         except (Exception, KeyboardInterrupt):
             if ctx.params["debug"]:
                 with contextlib.suppress(OSError):
-                    traceback.print_exc()
+                    lines = map(printable, traceback.format_exc().splitlines())
+                    click.echo("\n".join(lines), err=True)
             raise
 
 
@@ -127,7 +128,10 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911 - one return per exit cod
         result: Any = cli.main(arguments, prog_name="mlpcli", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except MlpcliError as error:
-        return _fail(str(error), error.hint, error.exit_code)
+        hint = error.hint
+        if isinstance(hint, tuple):
+            hint = _again(arguments, hint)
+        return _fail(str(error), hint, error.exit_code)
     except click.ClickException as error:
         ctx = getattr(error, "ctx", None)
         if isinstance(error, click.NoSuchOption) and (line := _as_set(error, arguments)):
@@ -151,6 +155,17 @@ def _color() -> bool | None:
     if os.environ.get("NO_COLOR"):
         return False
     return True if os.environ.get("FORCE_COLOR") else None
+
+
+def _again(arguments: list[str], options: tuple[str, ...]) -> str:
+    """Return the command line with these options, in place of those of the same name."""
+    kept, words = [], iter(arguments)
+    for word in words:
+        if word in options[:1] and options[1:]:
+            next(words, None)  # its value
+        elif not word.startswith(f"{options[0]}=" if options else "\0"):
+            kept.append(word)
+    return shlex.join(["mlpcli", *kept, *options])
 
 
 def _as_set(error: click.NoSuchOption, arguments: list[str]) -> str | None:

@@ -88,7 +88,8 @@ def train(
             config = config or run.config_file
         config = options.require(config, "smoke")
         with options.unless_for("sweep", config, sweeps.load):
-            settings = runs.with_data_dir(load(config, sets), data_dir)
+            recorded = resume is not None or config.is_dir()
+            settings = runs.with_data_dir(load(config, sets), data_dir, recorded=recorded)
         if min_val_accuracy is not None and settings.data.val_size == 0:
             raise ConfigError("--min-val-accuracy needs a validation split: data.val_size is 0")
         environment.set_threads(settings.threads)

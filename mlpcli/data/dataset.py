@@ -72,9 +72,10 @@ def _load(config: DataConfig, name: Literal["train", "test"]) -> Dataset:
         images, labels = synthetic.draw_train() if training else synthetic.draw_test()
     else:
         path = data_dir(config.dir)
-        folder = batches.open_folder(path)
+        names = batches.TRAIN_BATCHES if training else batches.TEST_BATCHES
+        with batches.open_folder(path) as folder:
+            images, labels = folder.read(names)
         label_names, source = folder.label_names, f"read from {path}"
-        images, labels = folder.read(batches.TRAIN_BATCHES if training else batches.TEST_BATCHES)
     log.debug(
         "%s images: %s %s in %.2f s",
         "training" if training else "test",

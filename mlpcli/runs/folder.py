@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import math
 import os
 import re
@@ -13,8 +14,10 @@ from typing import Any
 
 from mlpcli.config.loading import to_yaml
 from mlpcli.config.settings import Config
-from mlpcli.errors import CheckpointError, MlpcliError
-from mlpcli.files import data_dir, reason, replacing, writing
+from mlpcli.errors import CheckpointError, MlpcliError, printable
+from mlpcli.files import DATA_DIR, data_dir, reason, replacing, writing
+
+log = logging.getLogger(__name__)
 
 METRICS = (
     "epoch",
@@ -112,14 +115,21 @@ class Metrics:
             file.write(self._text.encode())
 
 
-def with_data_dir(config: Config, chosen: str | Path | None) -> Config:
+def with_data_dir(config: Config, chosen: str | Path | None, *, recorded: bool = False) -> Config:
     """Make `data.dir`, or `chosen` in its place, an absolute path; where both are None, it stays.
 
     A run can then be evaluated and resumed from any folder. Generated images have no directory.
+    Where a directory that a run has `recorded` is not there, as on another machine, the one of
+    $MLPCLI_DATA_DIR takes its place.
     """
     if config.data.name != "cifar10":
         return config
-    chosen = config.data.dir if chosen is None else chosen
+    own = config.data.dir
+    if recorded and chosen is None and own and os.environ.get(DATA_DIR) and not Path(own).exists():
+        chosen = data_dir(None)
+        lost = printable(own)
+        log.warning("warning: %s, the run's data.dir, is not there: using %s", lost, DATA_DIR)
+    chosen = own if chosen is None else chosen
     if chosen is None:
         return config
     return replace(config, data=replace(config.data, dir=str(data_dir(chosen).absolute())))

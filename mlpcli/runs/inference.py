@@ -25,7 +25,7 @@ def split_for(checkpoint: Checkpoint, split_name: SplitName, data_dir: Path | No
 
     Raises DataError where it is empty, or its classes are not those of the network.
     """
-    data = with_data_dir(checkpoint.config, data_dir).data
+    data = with_data_dir(checkpoint.config, data_dir, recorded=True).data
     read = dataset.load_test if split_name == "test" else dataset.load_train_val
     found = read(data)
     if found.label_names != checkpoint.label_names:

@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from mlpcli.errors import without_secrets
 from mlpcli.files import open_regular
 
 MAX_REF_BYTES = 4096
@@ -46,10 +47,14 @@ def provenance() -> dict[str, str | None]:
 
 
 def _command() -> str:
-    """Return the command line of this process: mlpcli's, or that of a program that imports it."""
+    """Return the command line of this process: mlpcli's, or that of a program that imports it.
+
+    Passwords and queries in addresses are replaced: run folders are passed on.
+    """
     program, *arguments = sys.argv or [""]
     is_mlpcli = Path(program).name in ("mlpcli", "__main__.py")
-    return shlex.join(["mlpcli" if is_mlpcli else program, *arguments])
+    words = ["mlpcli" if is_mlpcli else program, *map(without_secrets, arguments)]
+    return shlex.join(words)
 
 
 def git_commit() -> str | None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import unpack
 
 from mlpcli.cifar10 import batches, install
 from mlpcli.errors import DataError
@@ -42,7 +43,7 @@ def member(
 
 def test_a_data_set_is_unpacked_completely(shapes_dir: Path, tmp_path: Path) -> None:
     path = pack(shapes_dir, tmp_path, member(f"{batches.PYTHON_FOLDER}/readme.html"))
-    install.unpack(path, tmp_path)
+    unpack(path, tmp_path)
     assert install.verify(tmp_path) == (200, 40)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.tar.gz", batches.PYTHON_FOLDER]
 
@@ -68,7 +69,7 @@ def test_a_member_that_is_no_part_of_cifar10_refuses_all(
 ) -> None:
     path = pack(shapes_dir, tmp_path, member(name, kind=kind, link=link))
     with pytest.raises(DataError, match="which is no part of CIFAR-10"):
-        install.unpack(path, tmp_path)
+        unpack(path, tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["a.tar.gz"]
 
 
@@ -76,13 +77,13 @@ def test_a_member_of_unlikely_size_is_refused(shapes_dir: Path, tmp_path: Path) 
     name = f"{batches.PYTHON_FOLDER}/readme.html"
     path = pack(shapes_dir, tmp_path, member(name, b"\0" * 100_000))
     with pytest.raises(DataError, match="has 100000 bytes, expected 0 to 65536"):
-        install.unpack(path, tmp_path)
+        unpack(path, tmp_path)
 
 
 def test_a_missing_batch_is_named(shapes_dir: Path, tmp_path: Path) -> None:
     path = pack(shapes_dir, tmp_path, skip="data_batch_4")
     with pytest.raises(DataError, match="lacks data_batch_4"):
-        install.unpack(path, tmp_path)
+        unpack(path, tmp_path)
 
 
 @pytest.mark.parametrize("keep", [0, 10, 1000, -100])
@@ -90,10 +91,10 @@ def test_a_truncated_archive_is_refused_and_the_old_data_set_stays(
     shapes_dir: Path, tmp_path: Path, keep: int
 ) -> None:
     path = pack(shapes_dir, tmp_path)
-    install.unpack(path, tmp_path)
+    unpack(path, tmp_path)
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(DataError, match=r"not a valid \.tar\.gz"):
-        install.unpack(path, tmp_path)
+    with pytest.raises(DataError, match=r"not a valid \.tar\.gz|found an empty file"):
+        unpack(path, tmp_path)
     assert install.verify(tmp_path) == (200, 40)
 
 
@@ -104,5 +105,5 @@ def test_an_archive_whose_batches_are_wrong_takes_nobodys_place(
     bad = member(f"{batches.PYTHON_FOLDER}/{name}", b"not a pickle")
     path = pack(shapes_dir, tmp_path, bad, skip=name)
     with pytest.raises(DataError, match=name):
-        install.unpack(path, tmp_path)
+        unpack(path, tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["a.tar.gz"]

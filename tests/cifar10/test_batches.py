@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import CONFIGS, Command
+from conftest import CONFIGS, Command, write_shapes
 from faults import pickles
 
 from mlpcli.cifar10 import batches
@@ -26,7 +26,8 @@ def folder(shapes_dir: Path, tmp_path: Path) -> Path:
 
 
 def read_train(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    return batches.open_folder(folder.parent).read(batches.TRAIN_BATCHES)
+    with batches.open_folder(folder.parent) as opened:
+        return opened.read(batches.TRAIN_BATCHES)
 
 
 def test_a_folder_reads_as_pickle_itself_reads_it(folder: Path) -> None:
@@ -61,18 +62,19 @@ def test_the_binary_version_is_read(folder: Path) -> None:
         part = slice(i * ROWS, (i + 1) * ROWS)
         rows = np.hstack([labels[part, None].astype(np.uint8), images[part]])
         (binary / f"{name}.bin").write_bytes(rows.tobytes())
-    names = batches.open_folder(folder.parent).label_names
+    with batches.open_folder(folder.parent) as opened:
+        names = opened.label_names
     (binary / "batches.meta.txt").write_text("\n".join(names) + "\n\n")
     shutil.rmtree(folder)
 
-    found = batches.open_folder(folder.parent)
-    assert found.label_names == names
-    again, labels_again = found.read(batches.TRAIN_BATCHES)
-    np.testing.assert_array_equal(again, images)
-    np.testing.assert_array_equal(labels_again, labels)
-    (binary / "data_batch_2.bin").write_bytes(b"\0" * 5000)
-    with pytest.raises(DataError, match="multiple of 3073"):
-        found.read(batches.TRAIN_BATCHES)
+    with batches.open_folder(folder.parent) as found:
+        assert found.label_names == names
+        again, labels_again = found.read(batches.TRAIN_BATCHES)
+        np.testing.assert_array_equal(again, images)
+        np.testing.assert_array_equal(labels_again, labels)
+        (binary / "data_batch_2.bin").write_bytes(b"\0" * 5000)
+        with pytest.raises(DataError, match="multiple of 3073"):
+            found.read(batches.TRAIN_BATCHES)
 
 
 def change(folder: Path, **changes: object) -> None:
@@ -122,14 +124,13 @@ def test_files_that_are_missing_or_truncated_are_named(folder: Path) -> None:
     path.mkdir()
     with pytest.raises(DataError, match="cannot be read"):
         read_train(folder)
-    with pytest.raises(DataError, match="found no cifar-10-batches-py"):
-        batches.open_folder(folder)
 
 
 def test_the_batch_that_hostile_ones_are_made_from_is_read(folder: Path) -> None:
     (folder / batches.META).write_bytes(pickles.meta())
     (folder / "data_batch_1").write_bytes(pickles.batch())
-    images, labels = batches.open_folder(folder.parent).read(["data_batch_1"])
+    with batches.open_folder(folder.parent) as opened:
+        images, labels = opened.read(["data_batch_1"])
     assert (images.shape, labels.tolist()) == ((2, 3072), [0, 1])
     loaded = pickle.loads(pickles.batch())
     assert loaded["data"].shape == (2, 3072)
@@ -164,3 +165,80 @@ def test_the_shell_sees_one_line_and_a_4(
     assert done.stderr.startswith(f"error: {folder / 'data_batch_1'}: ")
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_data_set_that_is_replaced_in_the_middle_is_never_mixed_with_the_new_one(
+    folder: Path,
+) -> None:
+    with batches.open_folder(folder.parent) as opened:
+        before, _ = opened.read(["data_batch_1"])
+        folder.rename(folder.with_name("old"))
+        write_shapes(folder.parent, batch_rows=7)
+        again, _ = opened.read(["data_batch_1"])
+        np.testing.assert_array_equal(again, before)
+        shutil.rmtree(folder.with_name("old"))
+        with pytest.raises(DataError, match="was replaced while it was read") as caught:
+            opened.read(["data_batch_2"])
+    assert caught.value.hint == ()
+
+
+@pytest.mark.parametrize("name", [batches.PYTHON_FOLDER, "renamed"])
+def test_the_folder_of_the_batches_itself_is_read_too(folder: Path, name: str) -> None:
+    own = folder.rename(folder.with_name(name))
+    with batches.open_folder(own) as opened:
+        assert len(opened.read(batches.TRAIN_BATCHES)[1]) == 5 * ROWS
+
+
+def test_a_folder_that_nobody_may_list_is_read(folder: Path) -> None:
+    folder.chmod(0o111)  # for root a folder as any other
+    assert len(read_train(folder)[1]) == 5 * ROWS
+    folder.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("..", "data"), ("data/sub", "data"), (f"data/{batches.PYTHON_FOLDER}/sub", "data")],
+)
+def test_a_data_set_nearby_is_named(
+    shapes_dir: Path, tmp_path: Path, given: str, meant: str
+) -> None:
+    shutil.copytree(shapes_dir, tmp_path / "data")
+    wrong = tmp_path if given == ".." else tmp_path / given
+    wrong.mkdir(exist_ok=True)
+    with pytest.raises(DataError, match="found no data set in it, but in") as caught:
+        read_train(wrong / "x")
+    assert caught.value.hint == ("--data-dir", str(tmp_path / meant))
+
+
+@pytest.mark.parametrize(
+    ("content", "message", "hint"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer", "lfs pull"),
+        (b"/annex/objects/MD5E-s31035704--0\n", "a git-annex pointer", "annex get"),
+        (b"<!DOCTYPE html>", "a web page", None),
+        (b"\x1f\x8b\x08", "a gzip file", None),
+        (b"", "an empty file", None),
+    ],
+)
+def test_what_lies_in_the_place_of_a_batch_is_named(
+    folder: Path, content: bytes, message: str, hint: str | None
+) -> None:
+    (folder / "data_batch_2").write_bytes(content)
+    with pytest.raises(DataError, match=f"data_batch_2: found {message}, expected") as caught:
+        read_train(folder)
+    assert (hint is None and caught.value.hint is None) or hint in str(caught.value.hint)
+
+
+def test_no_hint_replaces_a_data_set_that_may_not_be_cifar10(folder: Path) -> None:
+    (folder / "data_batch_2").unlink()
+    with pytest.raises(DataError, match="data_batch_2: missing") as caught:
+        read_train(folder)
+    assert caught.value.hint is None
+    meta = {"num_cases_per_batch": 10_000, "label_names": list(batches.LABEL_NAMES)}
+    (folder / batches.META).write_bytes(pickle.dumps(meta, 2))
+    with (
+        batches.open_folder(folder.parent) as opened,
+        pytest.raises(DataError, match="data_batch_2: missing") as caught,
+    ):
+        opened.read(["data_batch_2"])
+    assert caught.value.hint == f"mlpcli download --force --data-dir {folder.parent}"

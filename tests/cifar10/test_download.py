@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ import pytest
 from servers import BODY, DIGEST, OTHER, Sends, serving, status
 
 from mlpcli.cifar10 import download as downloads
+from mlpcli.cifar10 import http
 from mlpcli.cifar10.download import download
 from mlpcli.cifar10.http import Request
 from mlpcli.cifar10.mirrors import Source
@@ -30,8 +32,11 @@ class Watcher:
         self.shown: list[list[object]] = []  # of each answer: host, first byte, total, and counts
 
     def fetch(self, folder: Path, *urls: str) -> Path:
-        source = Source("a.tar.gz", DIGEST, len(BODY), urls)
-        return download(source, folder, self._progress, self.notices.append, 0)
+        """Return the path of what was downloaded; the file that was returned is the one there."""
+        source, path = Source("a.tar.gz", DIGEST, len(BODY), urls), folder / "a.tar.gz"
+        with download(source, folder, self._progress, self.notices.append, 0) as file:
+            assert os.path.samestat(os.fstat(file.fileno()), path.stat())
+        return path
 
     @contextmanager
     def _progress(
@@ -122,3 +127,62 @@ def test_a_request_that_was_left_ends_by_itself(watcher: Watcher, tmp_path: Path
         for thread in left:
             thread.join(5)
             assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("plant", [Path.symlink_to, Path.hardlink_to])
+def test_nothing_is_written_through_a_link(
+    watcher: Watcher, tmp_path: Path, plant: Callable[[Path, Path], None]
+) -> None:
+    victim, data_dir = tmp_path / "victim", tmp_path / "data"
+    victim.write_bytes(b"precious")
+    data_dir.mkdir()
+    plant(data_dir / "a.tar.gz.part", victim)
+    with serving(Sends()) as server, pytest.raises(MlpcliError, match=r"part: .* own") as caught:
+        watcher.fetch(data_dir, server.url)
+    assert caught.value.hint == f"rm {data_dir / 'a.tar.gz.part'}"
+    assert victim.read_bytes() == b"precious"
+
+
+def test_an_archive_that_was_moved_before_is_kept(watcher: Watcher, tmp_path: Path) -> None:
+    (tmp_path / "a.tar.gz.old").write_bytes(b"kept")
+    (tmp_path / "a.tar.gz").write_bytes(OTHER)
+    with serving(Sends()) as server:
+        watcher.fetch(tmp_path, server.url)
+    assert (tmp_path / "a.tar.gz.old").read_bytes() == b"kept"
+    assert (tmp_path / "a.tar.gz.old.2").read_bytes() == OTHER
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("https_proxy", "http://joe:pa/S3cret@host:1", "https_proxy: not a proxy's address"),
+        ("HTTPS_PROXY", "http://[::1", "HTTPS_PROXY: not a proxy's address"),
+        ("all_proxy", "ftp://host:1", "all_proxy: not a proxy's address"),
+        ("https_proxy", "http://host:port", "https_proxy: not a proxy's address"),
+        ("https_proxy", "socks5://host:1", "https_proxy: a socks5 proxy needs PySocks"),
+        ("REQUESTS_CA_BUNDLE", "/nowhere", "REQUESTS_CA_BUNDLE: /nowhere: No such file"),
+        ("CURL_CA_BUNDLE", __file__, "CURL_CA_BUNDLE: .*: not a file of certificates"),
+    ],
+)
+def test_a_variable_that_no_request_can_work_with_is_named(
+    watcher: Watcher,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+    value: str,
+    message: str,
+) -> None:
+    monkeypatch.setattr(http, "find_spec", lambda name: None)  # as where PySocks is missing
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(MlpcliError, match=f"^{message}") as caught:
+        watcher.fetch(tmp_path, "https://host.example/a.tar.gz")
+    assert "S3cret" not in str(caught.value)
+    assert watcher.notices == []
+
+
+def test_a_proxy_that_cannot_be_reached_is_named_and_not_the_mirror(
+    watcher: Watcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("https_proxy", "http://joe:S3cret@127.0.0.1:1")
+    with pytest.raises(MlpcliError, match="host.example: the proxy 127.0.0.1:1: no connection"):
+        watcher.fetch(tmp_path, "https://host.example/a.tar.gz")

@@ -81,7 +81,7 @@ def test_the_environment_names_mirrors_and_the_command_line_comes_before_it(
         f"{NAME}, of any size",
         f"SHA-256 {'0' * 64}",
         "1. http://a.example/x",
-        "2. http://b.example/x",
+        "2. http://***@b.example/x",
     ]
     done = mlpcli("download", "--list-mirrors", "--url", "http://c.example/x", env=mirrors)
     assert done.stdout.splitlines()[2:] == ["1. http://c.example/x"]
@@ -95,7 +95,7 @@ def test_a_wrong_mirror_of_the_environment_is_named_and_concerns_downloads_alone
     done = mlpcli("download", env=mirrors)
     assert done.returncode == 2
     assert done.stderr == (
-        "error: MLPCLI_CIFAR10_URL ftp://b.example/x: expected an address as in "
+        "error: MLPCLI_CIFAR10_URL ftp://***@b.example/x: expected an address as in "
         "https://host/file.tar.gz\n"
     )
     assert mlpcli("download", "--synthetic", "--data-dir", "data", env=mirrors).returncode == 0

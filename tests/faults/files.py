@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from conftest import SHIPPED
+from conftest import SHIPPED, unpack
 
 from faults import archives, configs, pickles
 from faults.mutations import mutated, mutations
@@ -88,8 +88,8 @@ def small_pickles() -> dict[str, list[tuple[bytes, list[int]]]]:
 
 def read_batch(data_dir: Path) -> None:
     """Read the batch that was put there; what is read has to be one."""
-    folder = batches.open_folder(data_dir)
-    images, labels = folder.read(("data_batch_1",))
+    with batches.open_folder(data_dir) as folder:
+        images, labels = folder.read(("data_batch_1",))
     assert images.dtype == np.uint8
     assert images.shape == (len(labels), 3072)
     assert set(labels.tolist()) <= set(range(len(folder.label_names)))
@@ -173,7 +173,7 @@ def unpack_safely(prepare: Callable[[Path], object]) -> dict[str, bytes] | None:
         prepare(data_dir / "a.tar.gz")
         before = tree(Path(parent))
         try:
-            install.unpack(data_dir / "a.tar.gz", data_dir)
+            unpack(data_dir / "a.tar.gz", data_dir)
         except DataError as error:
             assert len(str(error).splitlines()) == 1, error
             assert f"{data_dir / 'a.tar.gz'}: " in str(error), error

@@ -153,7 +153,7 @@ def outcome(
     start, line = time.monotonic(), ""
     with SETTINGS:
         try:
-            download(source, folder, nothing_shown, lambda text: None, floor)
+            download(source, folder, nothing_shown, lambda text: None, floor).close()
         except DataError as error:
             line = str(error)
     assert time.monotonic() - start < 20

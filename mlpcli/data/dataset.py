@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlpcli.config.settings import DataConfig
-from mlpcli.errors import ConfigError
+from mlpcli.errors import ConfigError, DataError
 from mlpcli.files import data_dir
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,10 @@ def _load(config: DataConfig, name: Literal["train", "test"]) -> Dataset:
         label_names, source = synthetic.LABEL_NAMES, "generated"
         images, labels = synthetic.draw_train() if training else synthetic.draw_test()
     else:
-        path = data_dir(config.dir)
+        path, usual = data_dir(config.dir), data_dir(None)
+        if not path.exists() and batches.holds_data_set(usual):
+            hint = ("--data-dir", str(usual))
+            raise DataError(f"{path}: no such folder, expected a data directory", hint)
         names = batches.TRAIN_BATCHES if training else batches.TEST_BATCHES
         with batches.open_folder(path) as folder:
             images, labels = folder.read(names)

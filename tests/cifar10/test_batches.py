@@ -197,16 +197,18 @@ def test_a_folder_that_nobody_may_list_is_read(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("given", "meant"),
-    [("..", "data"), ("data/sub", "data"), (f"data/{batches.PYTHON_FOLDER}/sub", "data")],
+    [("", "data"), ("data/sub", "data"), (f"data/{batches.PYTHON_FOLDER}/sub", "data")],
 )
 def test_a_data_set_nearby_is_named(
     shapes_dir: Path, tmp_path: Path, given: str, meant: str
 ) -> None:
     shutil.copytree(shapes_dir, tmp_path / "data")
-    wrong = tmp_path if given == ".." else tmp_path / given
-    wrong.mkdir(exist_ok=True)
-    with pytest.raises(DataError, match="found no data set in it, but in") as caught:
-        read_train(wrong / "x")
+    (tmp_path / given).mkdir(exist_ok=True)
+    with (
+        pytest.raises(DataError, match="found no data set in it, but in") as caught,
+        batches.open_folder(tmp_path / given),
+    ):
+        pass
     assert caught.value.hint == ("--data-dir", str(tmp_path / meant))
 
 

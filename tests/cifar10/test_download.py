@@ -24,6 +24,13 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(downloads, "FIRST_PAUSE", 0.001)
 
 
+@pytest.fixture
+def _no_network_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.lower().endswith(("_proxy", "_ca_bundle")):
+            monkeypatch.delenv(name)
+
+
 class Watcher:
     """Downloads, and keeps what a user is shown."""
 
@@ -152,6 +159,7 @@ def test_an_archive_that_was_moved_before_is_kept(watcher: Watcher, tmp_path: Pa
     assert (tmp_path / "a.tar.gz.old.2").read_bytes() == OTHER
 
 
+@pytest.mark.usefixtures("_no_network_settings")
 @pytest.mark.parametrize(
     ("variable", "value", "message"),
     [
@@ -180,9 +188,12 @@ def test_a_variable_that_no_request_can_work_with_is_named(
     assert watcher.notices == []
 
 
+@pytest.mark.usefixtures("_no_network_settings")
 def test_a_proxy_that_cannot_be_reached_is_named_and_not_the_mirror(
     watcher: Watcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("https_proxy", "http://joe:S3cret@127.0.0.1:1")
-    with pytest.raises(MlpcliError, match="host.example: the proxy 127.0.0.1:1: no connection"):
+    with pytest.raises(
+        MlpcliError, match=r"host\.example: the proxy 127\.0\.0\.1:1: no connection"
+    ):
         watcher.fetch(tmp_path, "https://host.example/a.tar.gz")

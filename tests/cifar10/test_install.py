@@ -81,8 +81,10 @@ def test_a_hidden_data_set_is_read_where_it_is_while_the_folder_is_held(tmp_path
 def test_the_archive_that_was_checked_is_the_one_that_is_unpacked(
     shapes_dir: Path, tmp_path: Path
 ) -> None:
-    good = Path(shutil.make_archive(str(tmp_path / "a"), "gztar", shapes_dir))
-    other = Path(shutil.make_archive(str(tmp_path / "b"), "gztar", write_shapes(tmp_path / "c", 7)))
+    good, other = (
+        Path(shutil.make_archive(str(tmp_path / name), "gztar", folder, batches.PYTHON_FOLDER))
+        for name, folder in (("a", shapes_dir), ("b", write_shapes(tmp_path / "other", 7)))
+    )
     with good.open("rb") as file:
         source = install.choose_source((), digest(file, good), local=True)
     with install._checked(good, source, tmp_path) as file:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import Command
+from conftest import Command, write_shapes
 from servers import Sends, serving, status
 
 from mlpcli.cifar10 import batches
@@ -187,3 +187,74 @@ def test_without_a_terminal_a_line_says_how_far_how_fast_and_how_long(
     ]
     assert command._progress(2**20, None, 61_000) == "1 MiB, 61 kB/s"
     assert command._progress(2**20, 2**21, 2**16) == "50% of 2 MiB, 66 kB/s, 16 s left"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://bob:pa/S3cret@host.example/a",
+        "http://bob:pa@S3cret@host.example:x/a",
+        "http://bob:pa S3cret@host.example/a",
+        "bob:S3cret@host.example/a",
+        "ftp://host.example/a?token=S3cret",
+    ],
+)
+def test_no_password_is_shown(mlpcli: Command, url: str) -> None:
+    for arguments in (["--url", url], ["--list-mirrors", "--url", url]):
+        done = mlpcli("--debug", "download", *arguments)
+        assert "S3cret" not in done.stdout + done.stderr
+        assert "host.example" in done.stderr
+
+
+def test_an_archive_of_another_digest_is_accepted_by_the_hint(
+    mlpcli: Command, packed: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "a.tar.gz").write_bytes(packed)
+    done = mlpcli("download", "--from", "a.tar.gz", "--data-dir=data")
+    assert done.returncode == 4
+    hint = done.stderr.splitlines()[1].removeprefix("  try: mlpcli ")
+    assert hint == f"download --from a.tar.gz --data-dir=data --sha256 {digest(packed)}"
+    assert "written to data" in mlpcli(*shlex.split(hint)).stdout
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"PK\3\4", "found a zip archive"),
+        (bytes(257) + b"ustar", "found a tar archive that is not compressed"),
+        (b"version https://git-lfs.github.com/spec/v1", "found a Git LFS pointer"),
+        (b"hello", "found a file of no known format"),
+    ],
+)
+def test_what_is_no_archive_is_named_and_its_digest_not_asked_for(
+    mlpcli: Command, tmp_path: Path, content: bytes, message: str
+) -> None:
+    (tmp_path / "a.tar.gz").write_bytes(content)
+    done = mlpcli("download", "--from", "a.tar.gz", "--data-dir", "data")
+    assert done.returncode == 4
+    assert f"a.tar.gz: {message}, expected" in done.stderr
+    assert "--sha256" not in done.stderr
+
+
+def test_a_data_set_is_replaced_in_the_folder_that_was_named_alone(
+    mlpcli: Command, tmp_path: Path
+) -> None:
+    write_shapes(tmp_path / "data")
+    (tmp_path / "data" / batches.PYTHON_FOLDER / "data_batch_4").unlink()
+    done = mlpcli("download", "--synthetic", "--data-dir", "data")
+    assert done.returncode == 4
+    missing = f"data/{batches.PYTHON_FOLDER}/data_batch_4: missing"
+    assert done.stderr.splitlines() == [
+        f"error: {missing} (--force replaces the data set)",
+        "  try: mlpcli download --synthetic --data-dir data --force",
+    ]
+    own = ("--data-dir", f"data/{batches.PYTHON_FOLDER}")
+    done = mlpcli("download", "--synthetic", "--force", *own)
+    assert done.stderr.splitlines()[1] == (
+        "  try: mlpcli download --synthetic --force --data-dir data"
+    )
+
+
+def test_an_address_is_no_file(mlpcli: Command) -> None:
+    done = mlpcli("download", "--from", "https://bob:S3cret@host.example/a.tar.gz")
+    assert done.stderr == "error: --from takes a file, --url an address\n"

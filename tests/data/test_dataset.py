@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from mlpcli.cifar10 import synthetic
 from mlpcli.config.settings import Cifar10Config, SyntheticConfig
 from mlpcli.data.dataset import Dataset, hold_out, load_test, load_train_val, stratified_rows
-from mlpcli.errors import ConfigError
+from mlpcli.errors import ConfigError, DataError
 
 
 @pytest.fixture
@@ -113,3 +113,17 @@ def test_a_val_split_larger_than_the_data_is_refused(shapes: Cifar10Config) -> N
 def test_no_val_split_is_an_empty_one(shapes: Cifar10Config) -> None:
     data = load_train_val(dataclasses.replace(shapes, val_size=0))
     assert (len(data.splits["train"]), len(data.splits["val"])) == (200, 0)
+
+
+def test_where_the_directory_is_gone_the_usual_one_is_proposed(
+    shapes_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = Cifar10Config(dir=str(tmp_path / "gone"))
+    monkeypatch.setenv("MLPCLI_DATA_DIR", str(tmp_path))
+    with pytest.raises(DataError, match="gone: no such folder") as caught:
+        load_train_val(gone)
+    assert caught.value.hint == f"mlpcli download --data-dir {tmp_path / 'gone'}"
+    monkeypatch.setenv("MLPCLI_DATA_DIR", str(shapes_dir))
+    with pytest.raises(DataError, match="gone: no such folder") as caught:
+        load_train_val(gone)
+    assert caught.value.hint == ("--data-dir", str(shapes_dir))

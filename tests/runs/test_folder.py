@@ -36,6 +36,22 @@ def test_the_data_directory_of_a_run_is_absolute_or_left_open(
     assert runs.with_data_dir(own, "~/chosen").data.dir == str(Path.home() / "chosen")
 
 
+def test_a_recorded_data_directory_that_is_gone_gives_way_to_the_variable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    gone, there = (Config(data=Cifar10Config(dir=str(tmp_path / d))) for d in ("gone", "."))
+    assert runs.with_data_dir(gone, None, recorded=True) == gone
+    monkeypatch.setenv("MLPCLI_DATA_DIR", "/variable")
+    assert runs.with_data_dir(gone, None).data.dir == gone.data.dir
+    assert runs.with_data_dir(gone, "chosen", recorded=True).data.dir.endswith("/chosen")
+    assert runs.with_data_dir(there, None, recorded=True).data.dir == str(tmp_path)
+    assert caplog.messages == []
+    assert runs.with_data_dir(gone, None, recorded=True).data.dir == "/variable"
+    assert caplog.messages == [
+        f"warning: {tmp_path}/gone, the run's data.dir, is not there: using MLPCLI_DATA_DIR"
+    ]
+
+
 def test_a_name_that_another_begins_with_counts_for_itself(tmp_path: Path) -> None:
     runs.create(tmp_path, "note-big")
     assert runs.create(tmp_path, "note").folder.name == "note-1"

@@ -136,3 +136,19 @@ def test_a_corrupt_record_counts_as_none(tmp_path: Path, content: str) -> None:
     assert "resumed" not in started(file)
     file.write_text(content)
     assert "resumed" not in started(file)
+
+
+def test_no_password_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [
+        "mine.py",
+        "--url",
+        "http://bob:pa/S3cret@host/a",
+        "--from=https://host/a?token=S3cret",
+    ]
+    monkeypatch.setattr(sys, "argv", words)
+    assert shlex.split(str(provenance()["command"])) == [
+        "mine.py",
+        "--url",
+        "http://***@host/a",
+        "--from=https://host/a?***",
+    ]

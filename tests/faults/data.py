@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import os
 import random
@@ -27,7 +26,7 @@ from servers import BODY, DIGEST, OTHER, Sends, serving
 
 from faults import archives
 from faults.rows import Case, SkippedRowError, row
-from faults.shell import MLPCLI, call, errors, new_folder, one_thread
+from faults.shell import MLPCLI, call, errors, new_folder, once, one_thread
 from mlpcli.cifar10 import archive, batches, install, synthetic
 from mlpcli.cifar10.batches import PYTHON_FOLDER
 from mlpcli.cifar10.download import download
@@ -42,7 +41,7 @@ ROWS = {"old": 2, "new": 3}  # images per batch of two small data sets
 OLD, NEW = 5 * ROWS["old"], 5 * ROWS["new"]
 
 
-@functools.cache
+@once
 def packed(which: str) -> bytes:
     """Return an archive of one of the two data sets."""
     with new_folder() as folder:
@@ -411,7 +410,7 @@ def misplaced(seed: int) -> Iterator[Case]:
         yield name, partial(_named, prepare, pasted=name in PASTED)
 
 
-@functools.cache
+@once
 def network() -> bytes:
     """Return a checkpoint of a network on the shapes."""
     with new_folder() as path:

@@ -296,7 +296,7 @@ WRONG = [
     (["train", NOTE, "--min-val-accuracy", "0.5", "--set", "data.val_size=0"], 2, "validation"),
     (["train", NOTE, "--data-dir", "nowhere"], 4, "expected one that holds cifar-10-batches-py"),
     (["train", NOTE, "--data-dir", "corrupt"], 4, "batches.meta: not a CIFAR-10 batch"),
-    (["train", NOTE, "--data-dir", "empty.yaml"], 4, "expected one that holds cifar-10-batches-py"),
+    (["train", NOTE, "--data-dir", "empty.yaml"], 4, "empty.yaml: a file, expected a folder"),
     (["train", "--resume", "nowhere"], 5, "nowhere: not a run's folder"),
     (["train", "shapes.yaml", "--runs-dir", "empty.yaml"], 1, "no run can be made there"),
     (["eval", "nowhere.npz"], 5, "nowhere.npz: no such checkpoint"),
@@ -309,7 +309,7 @@ WRONG = [
     (["download", "--url", "ftp://x"], 2, "expected an address as in http"),
     (["download", "--url", "http://[::1"], 2, "expected an address as in http"),
     (["download", "--url", "http://x:port/"], 2, "expected an address as in http"),
-    (["download", "--data-dir", "corrupt"], 4, "try: mlpcli download --force --data-dir corrupt"),
+    (["download", "--data-dir", "corrupt"], 4, "try: mlpcli download --data-dir corrupt --force"),
     (["download", "--synthetic", "--data-dir", "corrupt"], 4, "batches.meta: not a CIFAR-10 batch"),
     (["download", "--data-dir", "~nobody-here/x"], 2, "~nobody-here/x"),
     (["train", NOTE, "--min-val-accuracy", "nan"], 2, "nan is not in the range"),
@@ -322,7 +322,7 @@ WRONG = [
     (["gradcheck", "shapes.yaml", "--checkpoint", "nowhere.npz"], 5, "no such checkpoint"),
     (["download", "--from", "a", "--url", "http://x"], 2, "exclude one another"),
     (["download", "--from", "nowhere", "--data-dir", "d"], 1, "nowhere: no such file"),
-    (["download", "--from", "empty.yaml", "--data-dir", "d"], 4, "its SHA-256 is"),
+    (["download", "--from", "empty.yaml", "--data-dir", "d"], 4, "empty.yaml: found an empty file"),
     (["download", "--data-dir", "empty.yaml/x"], 1, "cannot be made"),
 ]
 

@@ -246,17 +246,14 @@ def remove_stale(folder: Path) -> None:
 def make_folder(folder: Path) -> None:
     """Make a folder, and those above it, unless it is there, and have their names on disk.
 
-    Raises MlpcliError where it cannot be made.
+    Raises OSError where it cannot be made.
     """
     if folder.is_dir():
         return
     if folder.parent != folder:
         make_folder(folder.parent)
-    try:
-        folder.mkdir(exist_ok=True)
-        sync_folder(folder.parent)
-    except OSError as error:
-        raise MlpcliError(f"{folder}: cannot be made: {reason(error)}") from None
+    folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
 
 
 def followed(folder: Path) -> Path:

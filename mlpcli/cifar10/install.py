@@ -72,7 +72,8 @@ def install(
         )
     if data_dir.exists() and not data_dir.is_dir():
         raise DataError(f"{data_dir}: a file, expected a folder")
-    make_folder(data_dir)
+    with writing(data_dir):
+        make_folder(data_dir)
     with locked(data_dir, notice):
         if shapes:
             counts = replace_folder(data_dir, "the shapes", write_shapes)

@@ -183,8 +183,8 @@ def create(runs_dir: Path, name: str) -> Run:
 
     An empty file `.<name>-<number>` keeps the highest number, should its run be deleted.
     """
-    make_folder(runs_dir)
     try:
+        make_folder(runs_dir)
         taken = _numbers(runs_dir, name)
         number = max(taken.values(), default=0)
         while True:

@@ -19,7 +19,7 @@ from mlpcli.config.settings import UNLEARNED, Config, DataConfig, TrainingConfig
 from mlpcli.data.dataset import Dataset, load_train_val
 from mlpcli.environment import BITS_DEPEND_ON
 from mlpcli.errors import CheckpointError, DivergedError, InterruptedRunError, MlpcliError
-from mlpcli.files import locked, make_folder, remove_stale
+from mlpcli.files import locked, make_folder, remove_stale, writing
 from mlpcli.interrupts import StopRequest
 from mlpcli.runs import checkpoint
 from mlpcli.runs import folder as runs
@@ -81,7 +81,8 @@ def resume(
     `strict` where the environment is not, and LockedError while another process trains it.
     """
     with locked(run.folder, reporter.warn):
-        make_folder(run.checkpoints)  # a process may have been killed before it could
+        with writing(run.checkpoints):
+            make_folder(run.checkpoints)  # a process may have been killed before it could
         remove_stale(run.folder)
         remove_stale(run.checkpoints)
         saved, start = _load(run, last), _Start()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from mlpcli.errors import FailedTrialsError, MlpcliError
-from mlpcli.files import followed, locked, make_folder, remove_stale
+from mlpcli.files import followed, locked, make_folder, remove_stale, writing
 from mlpcli.sweep import trials
 from mlpcli.sweep.plan import Sweep
 from mlpcli.sweep.trials import Entry
@@ -37,7 +37,8 @@ def run(plan: Sweep, folder: Path, train: Train, reporter: Reporter) -> list[Ent
     the end is. Raises LockedError while another process runs the sweep.
     """
     folder = followed(folder)
-    make_folder(folder)
+    with writing(folder):
+        make_folder(folder)
     with locked(folder, reporter.warn):
         remove_stale(folder)
         entries = trials.entries(plan, folder)

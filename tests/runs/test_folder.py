@@ -66,7 +66,7 @@ def test_a_run_is_one_only_with_its_configuration(tmp_path: Path) -> None:
 
 def test_runs_cannot_be_made_in_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(MlpcliError, match="file: cannot be made: File exists"):
+    with pytest.raises(MlpcliError, match="file: no run can be made there: File exists"):
         runs.create(tmp_path / "file", "note")
 
 

@@ -94,9 +94,12 @@ def writing(path: Path | str) -> Iterator[None]:
         raise MlpcliError(f"{path}: cannot be written: {reason(failure)}") from None
 
 
-def open_regular(path: Path) -> io.BufferedReader:
-    """Open a regular file to read it; raises OSError for a pipe or a device, which may not end."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+def open_regular(path: Path | str, folder: int | None = None) -> io.BufferedReader:
+    """Open a regular file to read it, by its path or by its name in an open folder.
+
+    Raises OSError for a pipe or a device, which may not end.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "not a regular file", str(path))
@@ -203,11 +206,10 @@ def _name_too(folder: int, name: str, other: str) -> None:
         try:
             os.link(name, temporary, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
         except OSError:  # not every file system has hard links
-            descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
-            with os.fdopen(descriptor, "rb") as file, _create(folder, temporary) as copy:
+            with open_regular(name, folder) as file, _create(folder, temporary) as copy:
                 shutil.copyfileobj(file, copy)
                 copy.flush()
-                os.fchmod(copy.fileno(), stat.S_IMODE(os.fstat(descriptor).st_mode))
+                os.fchmod(copy.fileno(), stat.S_IMODE(os.fstat(file.fileno()).st_mode))
                 sync(copy.fileno())
         os.replace(temporary, other, src_dir_fd=folder, dst_dir_fd=folder)
 

@@ -6,17 +6,15 @@ An image is 3072 bytes: 1024 red, then 1024 green, then 1024 blue, each 32 rows 
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
 import pickle
 import shlex
-import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +23,7 @@ from mlpcli.cifar10 import synthetic
 from mlpcli.cifar10.formats import HEAD, kind, refuse_pointer
 from mlpcli.cifar10.pickles import Call, Global, read_pickle
 from mlpcli.errors import DataError, MlpcliError
-from mlpcli.files import locked, reading, reason
+from mlpcli.files import locked, open_regular, reading, reason
 
 PIXELS = 3072
 PYTHON_FOLDER = "cifar-10-batches-py"
@@ -330,24 +328,17 @@ def _pixels(value: Any, path: Path) -> Images:
 
 def _read_bytes(path: Path, folder: int, limit: int) -> bytes:
     """Return the bytes of a file in the folder that is open as `folder`."""
-    with reading(path, DataError), _opened(path, folder) as file:
-        data = file.read(limit + 1)
+    with reading(path, DataError):
+        try:
+            file = open_regular(path.name, folder)
+        except FileNotFoundError:
+            raise _missing(path, folder) from None
+        with file:
+            data = file.read(limit + 1)
     refuse_pointer(path, data)
     if len(data) > limit:
         raise DataError(f"{path}: over {limit} bytes, too long for a batch of CIFAR-10")
     return data
-
-
-def _opened(path: Path, folder: int) -> IO[bytes]:
-    """Open a regular file in the open folder; a pipe or a device may not end."""
-    try:
-        descriptor = os.open(path.name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
-    except FileNotFoundError:
-        raise _missing(path, folder) from None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "not a regular file")
-    return os.fdopen(descriptor, "rb")
 
 
 def _missing(path: Path, folder: int) -> DataError:

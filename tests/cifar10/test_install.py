@@ -73,7 +73,7 @@ def test_a_hidden_data_set_is_read_where_it_is_while_the_folder_is_held(tmp_path
     """A download may hold it for an hour; a folder that is read-only cannot be changed either."""
     write_shapes(tmp_path)
     kill_between_the_renames(tmp_path)
-    with locked(tmp_path):
+    with locked(tmp_path, print):
         assert install.verify(tmp_path) == (200, 40)
         assert (tmp_path / batches.REPLACED).exists()
 

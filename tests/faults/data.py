@@ -291,6 +291,7 @@ def _proxys_answer() -> None:
             connection.sendall(b"HTTP/1.1 407 \x1b[31m bob:S3cret \x07" + b"x" * 3000 + b"\r\n\r\n")
 
     with socket.create_server(("127.0.0.1", 0)) as listening, new_folder() as path:
+        listening.settimeout(60)
         thread = threading.Thread(target=answer)
         thread.start()
         proxy = f"127.0.0.1:{listening.getsockname()[1]}"
@@ -523,7 +524,7 @@ def _in_turn(rng: random.Random) -> None:
 
         def exchange_them() -> None:
             for which in ("old", "new") * 5:
-                with locked(path):
+                with locked(path, print):
                     unpack(path / f"{which}.tar.gz", path)
                 time.sleep(rng.uniform(0, 0.002))
 

@@ -86,12 +86,12 @@ def reading(path: Path | str, error: type[MlpcliError], kind: str = "file") -> I
 
 
 @contextlib.contextmanager
-def writing(path: Path | str) -> Iterator[None]:
+def writing(path: Path | str, what: str = "written") -> Iterator[None]:
     """Raise MlpcliError, naming the path and the reason, for an OSError raised within."""
     try:
         yield
     except OSError as failure:
-        raise MlpcliError(f"{path}: cannot be written: {reason(failure)}") from None
+        raise MlpcliError(f"{path}: cannot be {what}: {reason(failure)}") from None
 
 
 def open_regular(path: Path | str, folder: int | None = None) -> io.BufferedReader:

@@ -72,7 +72,7 @@ def install(
         )
     if data_dir.exists() and not data_dir.is_dir():
         raise DataError(f"{data_dir}: a file, expected a folder")
-    with writing(data_dir):
+    with writing(data_dir, "made"):
         make_folder(data_dir)
     with locked(data_dir, notice):
         if shapes:

@@ -81,7 +81,7 @@ def resume(
     `strict` where the environment is not, and LockedError while another process trains it.
     """
     with locked(run.folder, reporter.warn):
-        with writing(run.checkpoints):
+        with writing(run.checkpoints, "made"):
             make_folder(run.checkpoints)  # a process may have been killed before it could
         remove_stale(run.folder)
         remove_stale(run.checkpoints)

@@ -37,7 +37,7 @@ def run(plan: Sweep, folder: Path, train: Train, reporter: Reporter) -> list[Ent
     the end is. Raises LockedError while another process runs the sweep.
     """
     folder = followed(folder)
-    with writing(folder):
+    with writing(folder, "made"):
         make_folder(folder)
     with locked(folder, reporter.warn):
         remove_stale(folder)

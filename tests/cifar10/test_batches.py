@@ -58,7 +58,7 @@ def test_two_classes_of_one_name_are_refused(tmp_path: Path) -> None:
     (tmp_path / batches.BINARY_FOLDER).mkdir()
     (tmp_path / batches.BINARY_FOLDER / "batches.meta.txt").write_text("cat\ndog\ncat\n")
     with pytest.raises(DataError, match="found two classes named cat"):
-        batches.open_folder(tmp_path)
+        batches.open_folder(tmp_path).__enter__()
 
 
 def test_the_binary_version_is_read(folder: Path) -> None:

@@ -29,4 +29,4 @@ def test_without_a_home_the_data_can_be_kept_elsewhere(tmp_path: Path, home: str
         assert done.stderr.endswith(f"; {ELSEWHERE}\n")
         assert len(done.stderr.splitlines()) == 1
     chosen = call([*mlpcli, "train", "note"], tmp_path, env=env | {"MLPCLI_DATA_DIR": "data"})
-    assert "data: found no cifar-10-batches-py" in chosen.stderr
+    assert "data: no such folder, expected one that holds cifar-10-batches-py" in chosen.stderr

@@ -139,6 +139,7 @@ def test_json_is_one_document_on_stdout_and_the_summary_of_the_run(
         "seconds",
         "images_per_second",
         "checkpoint",
+        "legs",
     ]
     assert document["run_dir"] == "r/note-1"
     assert document["epochs"] == 3
@@ -483,7 +484,8 @@ def test_without_fcntl_it_is_refused_at_once(mlpcli: Command, without: Without) 
 
 
 @pytest.mark.parametrize(
-    ("package", "arguments"), [("numpy", ["--version"]), ("dask", ["sweep", "sweep"])]
+    ("package", "arguments"),
+    [("numpy", ["--version"]), ("distributed", ["sweep", "sweep", "--scheduler", "tcp://127.0.0.1:1"])],
 )
 def test_a_package_that_fails_while_it_is_imported_is_named(
     mlpcli: Command, tmp_path: Path, package: str, arguments: list[str]

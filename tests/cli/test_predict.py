@@ -106,7 +106,7 @@ def test_every_image_may_be_unreadable(mlpcli: Command, saved: Path) -> None:
         (["runs/a-1"], 2, "Missing argument 'IMAGE...'"),
         (["runs/a-1", "a.png", "--top", "0"], 2, "0 is not in the range x>=1"),
         (["nowhere.npz", "a.png"], 5, "nowhere.npz: no such checkpoint"),
-        (["runs", "a.png"], 5, "runs: not a run's folder"),
+        (["runs", "a.png"], 5, "runs: found a folder of runs, expected one of them"),
         (["a.png", "a.png"], 5, "a.png: not a valid checkpoint of mlpcli"),
         (["runs/a-1", "none.png"], 4, "error: none.png: no such image"),
         (["runs/a-1", "runs"], 4, "error: runs: cannot be read: not a regular file"),

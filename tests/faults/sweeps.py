@@ -98,7 +98,9 @@ def _has_no_address(seconds: float, kill: bool) -> None:
                 if each.laddr
             ]
         finally:
+            left = psutil.Process(process.pid).children(recursive=True)
             process.kill()
+            psutil.wait_procs(left, 60)  # they save what they have
     assert len(tree) > 1
     assert addresses == []
 

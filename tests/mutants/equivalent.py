@@ -168,8 +168,6 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "if len(headers) < len(infos) or sum(info.file_size for info in infos) >= size:": (
             "an archive has more bytes than its members"
         ),
-        "number = value if isinstance(value, (int, float)) else 0  →  "
-        "number = value if isinstance(value, (int, float)) else 1": "both are in bounds",
     },
     "runs/inference.py": {
         "BATCH_SIZE = 500  # of a saved network's evaluation, where nothing is trained  →  "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import time
@@ -71,10 +72,12 @@ def _load(config: DataConfig, name: Literal["train", "test"]) -> Dataset:
         label_names, source = synthetic.LABEL_NAMES, "generated"
         images, labels = synthetic.draw_train() if training else synthetic.draw_test()
     else:
-        path, usual = data_dir(config.dir), data_dir(None)
-        if not path.exists() and batches.holds_data_set(usual):
-            hint = ("--data-dir", str(usual))
-            raise DataError(f"{path}: no such folder, expected a data directory", hint)
+        path = data_dir(config.dir)
+        if not path.exists():
+            with contextlib.suppress(ConfigError):  # there may be no usual one
+                if batches.holds_data_set(usual := data_dir(None)):
+                    hint = ("--data-dir", str(usual))
+                    raise DataError(f"{path}: no such folder, expected a data directory", hint)
         names = batches.TRAIN_BATCHES if training else batches.TEST_BATCHES
         with batches.open_folder(path) as folder:
             images, labels = folder.read(names)

@@ -485,7 +485,10 @@ def test_without_fcntl_it_is_refused_at_once(mlpcli: Command, without: Without) 
 
 @pytest.mark.parametrize(
     ("package", "arguments"),
-    [("numpy", ["--version"]), ("distributed", ["sweep", "sweep", "--scheduler", "tcp://127.0.0.1:1"])],
+    [
+        ("numpy", ["--version"]),
+        ("distributed", ["sweep", "sweep", "--scheduler", "tcp://127.0.0.1:1"]),
+    ],
 )
 def test_a_package_that_fails_while_it_is_imported_is_named(
     mlpcli: Command, tmp_path: Path, package: str, arguments: list[str]

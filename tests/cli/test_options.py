@@ -215,8 +215,9 @@ def test_the_hint_of_missing_data_fetches_them(
         follow(mlpcli, mlpcli(*train), 4, *digest, env=env)
         assert mlpcli(*train).returncode == 0
         (tmp_path / "my data" / batches.PYTHON_FOLDER / "data_batch_3").unlink()
-        follow(mlpcli, mlpcli(*train), 4, *digest, env=env)
-        assert mlpcli(*train).returncode == 0
+        incomplete = mlpcli(*train)  # and not the official one: no hint is to replace it
+        assert (incomplete.returncode, incomplete.stderr.count("\n")) == (4, 1)
+        assert incomplete.stderr.endswith("data_batch_3: missing\n")
         follow(mlpcli, mlpcli("download", "--offline", "--data-dir", "other"), 4, *digest, env=env)
 
 

@@ -164,6 +164,9 @@ def test_a_trial_is_the_same_to_the_bit_as_its_configuration_trained_alone(
         commands = [fact.pop("command").split()[1] for fact in facts]
         assert commands == ["sweep", "train"]
         assert facts[0].pop("time") <= facts[1].pop("time")
+        legs = [fact.pop("legs") for fact in facts]
+        assert [leg.pop("command").split()[1] for (leg,) in legs] == commands
+        assert legs[0] == legs[1]
         assert facts[0] == facts[1]
         assert facts[0]["threads"] == 1
 
@@ -286,7 +289,7 @@ def test_a_worker_that_is_killed_costs_no_trial_and_no_more_than_what_was_not_sa
     ):
         until(lambda: epoch_of(trial) >= 50)
         saved, before = epoch_of(trial), (trial / "metrics.csv").read_text().splitlines()
-        killed = (trial / "lock").read_text().strip()
+        killed = (trial / "lock").read_text().split()[0]
         os.kill(int(killed), signal.SIGKILL)
         _, stderr = client.communicate(timeout=60)
     assert client.returncode == 0, stderr
@@ -401,7 +404,7 @@ def test_a_trial_that_workers_die_of_fails_and_one_that_waited_behind_it_does_no
 def holder(run: Path) -> str:
     """The process that trains a run, or has died while it did."""
     lock = run / "lock"
-    return lock.read_text().strip() if lock.exists() else ""
+    return lock.read_text().partition(" ")[0] if lock.exists() else ""
 
 
 def epoch_of(run: Path) -> int:

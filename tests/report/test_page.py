@@ -269,7 +269,7 @@ def test_a_run_that_cannot_be_reported_is_one_clear_line(
         assert not (run / "report.html").exists()
 
     refused(5, "neither a run's folder nor one that holds finished runs", "empty")
-    refused(5, "not a run's folder", "nowhere")
+    refused(5, "nowhere: no such run or checkpoint", "nowhere")
     refused(2, "Missing argument", *())
     refused(4, "found no cifar-10-batches-py", run, "--data-dir", "empty")
     refused(1, "cannot be written", run, "--out", "nowhere/report.html")

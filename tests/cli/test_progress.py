@@ -10,7 +10,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from conftest import CONFIGS, Command, write_shapes
+from conftest import Command, write_shapes
 from servers import Sends, serving
 from terminal import frames, on_a_terminal
 
@@ -75,7 +75,7 @@ def test_a_download_shows_a_speed_that_was_measured(tmp_path: Path) -> None:
 
 
 def test_gradcheck_names_the_tensor_that_is_checked(tmp_path: Path) -> None:
-    shown = frames(on_a_terminal(tmp_path, "gradcheck", "smoke"))
+    shown = frames(on_a_terminal(tmp_path, "gradcheck", "smoke", "model.hidden=[4]"))
     checked = [text for text in shown if text.startswith("checking ")]
     assert checked == [f"checking {name}, {i} of 4 tensors" for i, name in TENSORS]
 
@@ -86,7 +86,7 @@ TENSORS = list(enumerate(("W1", "b1", "W2", "b2"), 1))
 def test_where_there_is_no_terminal_nothing_is_drawn(mlpcli: Command, shapes_dir: Path) -> None:
     done = mlpcli("train", "fast", *SMALL, "features.components=9", "--data-dir", shapes_dir)
     assert [line[:6] for line in done.stderr.splitlines()] == ["epoch "] * 4
-    assert mlpcli("gradcheck", "smoke").stderr == ""
+    assert mlpcli("gradcheck", "smoke", "model.hidden=[4]").stderr == ""
 
 
 def test_quiet_shows_no_status_either(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_colour_can_be_forced_and_refused(
     mlpcli: Command, environment: dict[str, str], coloured: bool
 ) -> None:
     env = {key: text for key, text in os.environ.items() if not key.endswith("_COLOR")}
-    done = mlpcli("gradcheck", CONFIGS / "smoke.yaml", env=env | environment)
+    done = mlpcli("gradcheck", "smoke", "model.hidden=[4]", env=env | environment)
     assert ("\x1b[32mright" in done.stdout) == coloured
     done = mlpcli("eval", "nowhere", env=env | environment)
     assert done.stderr.startswith("\x1b[31merror" if coloured else "error")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import importlib
 import itertools
+import json
 import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +26,7 @@ IMPORTED_ONCE = (
     "PIL.Image",
     "pytest",
     "requests",
+    "sympy",
     "tqdm",
     "yaml",
 )
@@ -43,13 +46,16 @@ class Runner:
             "mutants", database=None, derandomize=True, deadline=None, phases=phases
         )
 
-    def notices(self, file: str, source: str) -> bool:
-        """Return whether a test fails, or does not end, with `source` in place of a file."""
+    def notices(self, file: str, source: str, tests: Sequence[str] = ()) -> bool:
+        """Return whether a test fails, or does not end, with `source` in place of a file.
+
+        The tests are by default those of the file.
+        """
         path = self._copy.folder / "mlpcli" / file
         with self._copy.changed(file, source):
             # Python takes compiled code for that of a file by its size and its time.
             os.utime(path, (next(self._writes),) * 2)
-            return not all(self._pass(tests) for tests in tests_of(file))
+            return not all(map(self._pass, [tests] if tests else tests_of(file)))
 
     def require_that_tests_pass(self, file: str) -> None:
         """Run the tests of a file as it is, and take their time."""
@@ -101,3 +107,15 @@ def tests_of(file: str) -> list[tuple[str, ...]]:
     others = sorted((ROOT / "tests" / package).glob("test_*.py")) if package else []
     rest = tuple(str(p.relative_to(ROOT)) for p in others if p != own)
     return [tests for tests in (first, rest) if tests]
+
+
+def serve() -> None:
+    """Answer each line of standard input, a file, its source and tests in JSON: is it noticed?"""
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+        runner = Runner(Copy(Path(folder)))
+        for line in sys.stdin:
+            print(json.dumps(runner.notices(*json.loads(line))), flush=True)
+
+
+if __name__ == "__main__":
+    serve()

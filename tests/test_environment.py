@@ -111,6 +111,7 @@ def test_the_configuration_comes_first_then_the_users_variables_then_the_default
     assert f"{chosen}, {reason}".startswith(expected)
 
 
+@pytest.mark.slow
 def test_every_command_takes_the_number_from_the_variable_and_a_run_records_it(
     mlpcli: Command, tmp_path: Path
 ) -> None:

@@ -51,6 +51,7 @@ def test_mutants_are_single_changes_of_code_and_not_of_texts() -> None:
         assert [i for i, (old, new) in enumerate(lines, 1) if old != new] == [mutant.line]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", EQUIVALENT)
 def test_what_is_listed_as_equivalent_is_a_mutant_with_a_reason(file: str) -> None:
     changes = {mutant.change for mutant in mutants((ROOT / "mlpcli" / file).read_text())}

@@ -140,6 +140,7 @@ def read_until(descriptor: int, pattern: str, seconds: float = 20) -> re.Match[s
     raise AssertionError(f"no {pattern} in {shown!r}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", START)
 @pytest.mark.parametrize(
     ("keys", "completed"),

@@ -32,7 +32,7 @@ def test_the_work_before_the_first_step_is_named(shapes_dir: Path, tmp_path: Pat
 def test_the_bar_fits_and_has_something_to_show_from_the_start(
     columns: int, shapes_dir: Path, tmp_path: Path
 ) -> None:
-    train = ("train", "smoke", "training.epochs=2", "data.val_size=100")
+    train = ("train", "smoke", "training.epochs=2", "data.val_size=100", "model.hidden=[16]")
     bars = [
         text for text in frames(on_a_terminal(tmp_path, *train, columns=columns)) if "|" in text
     ]

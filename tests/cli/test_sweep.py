@@ -354,6 +354,7 @@ def test_a_cluster_of_tls_trains_for_who_has_a_certificate_and_for_nobody_else(
     assert not [row for row in rows(tmp_path / "others" / "sweep") if row["state"] != "unfinished"]
 
 
+@pytest.mark.slow
 def test_files_of_tls_that_cannot_be_used_are_named(
     mlpcli: Command, tmp_path: Path, certificates: Certificates
 ) -> None:

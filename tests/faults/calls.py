@@ -141,7 +141,7 @@ def _in_order(calls: list[SystemCall]) -> None:
     assert found[2] <= last_write < found[3], "something is written after fsync"
 
 
-@row(3, "ENOSPC, EIO, EACCES", cases=100, few=12, whole=True)
+@row(3, "ENOSPC, EIO, EACCES", cases=100, few=8, whole=True)
 def failures(seed: int) -> Iterator[Case]:
     for at in (1, 3, 8, 10, 12, 14, 20, 30):
         for span in (1, 4):

@@ -282,6 +282,7 @@ def corrupt_etag() -> None:
     12,
     "short or long body, cut chunk, reset, stall, one byte a second, captive portal page, 5xx",
     cases=83,
+    few=30,
 )
 def failures(seed: int) -> Iterator[Case]:
     for start, name in ((0, "fresh"), (SOME, "resumed")):

@@ -50,7 +50,7 @@ def undisturbed() -> Path:
     return path / "runs" / "momentum-1"
 
 
-@row(26, "signals of batch systems, terminals and limits", cases=40, few=5)
+@row(26, "signals of batch systems, terminals and limits", cases=40, few=3)
 def batch_signals(seed: int) -> Iterator[Case]:
     yield "the job script of docs/runs.md, queued until it is done", _job_script
     yield "a limit on processor time, signalled each second", _limit

@@ -63,7 +63,7 @@ def reference(name: str) -> Path:
     return path / "runs" / f"{name}-1"
 
 
-@row(4, "kill -9 at random times, then train --resume", cases=200, few=4)
+@row(4, "kill -9 at random times, then train --resume", cases=200, few=2)
 def random_kills(seed: int) -> Iterator[Case]:
     names = sorted(path.stem for path in SHIPPED)
     for i in itertools.count():

@@ -45,7 +45,7 @@ VARIABLES = {
 }
 
 
-@row(34, "variables and files of the user for other programs", cases=12, few=2)
+@row(34, "variables and files of the user for other programs", cases=12, few=1)
 def foreign_settings(seed: int) -> Iterator[Case]:
     for name, variables in VARIABLES.items():
         yield name, partial(_ignored, variables)

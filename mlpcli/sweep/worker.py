@@ -1,8 +1,7 @@
 """What a worker does, wherever it runs: train a trial in its run's folder.
 
-A trial goes on from what is in that folder, as `mlpcli train --resume` does. So one that a killed
-worker leaves behind needs nothing but to be given to another. Imports NumPy once the number of
-threads is set.
+A trial is resumed from what is in that folder, as by `mlpcli train --resume`, so one whose worker
+was killed is simply given to another. Imports NumPy once the number of threads is set.
 """
 
 from __future__ import annotations

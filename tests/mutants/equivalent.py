@@ -16,7 +16,7 @@ _NOISE_HAS_NO_SIGN = "the noise is as often negative"
 
 
 def _of(line: str, *changes: tuple[str, str, str]) -> dict[str, str]:
-    """Return changes of one line: what stands there, what stands in its place, and the reason."""
+    """Return changes of one line, each given as a text, its replacement, and the reason."""
     return {f"{line}  →  {line.replace(old, new)}": reason for old, new, reason in changes}
 
 

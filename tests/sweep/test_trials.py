@@ -63,7 +63,7 @@ def test_only_a_whole_summary_of_the_same_configuration_is_a_finished_trial(
     for wrong in ({}, {"config": 3}, other_config, {"config": summary["config"]}):
         entry.run.write_summary(wrong)
         assert [e.outcome for e in trials.entries(sweep, folder)] == [None, None]
-    (entry.run.folder / "summary.json").write_text("{torn")
+    (entry.run.folder / "summary.json").write_text("{truncated")
     assert trials.entries(sweep, folder)[0].outcome is None
     entry.run.write_summary(summary)
     assert [e.outcome for e in trials.entries(sweep, folder)] == [Outcome(summary), None]
